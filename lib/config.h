@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* /etc/dkvm/dkvm.conf and /etc/dkvm/dkvm.conf.d/ *.conf (strcmp order; a later file overrides single
+ * keys), as GKeyFile, with strict keys: an unknown group or key is an error that names file, group
+ * and key.  Missing files mean the defaults. */
+#pragma once
+
+#include <glib.h>
+
+typedef enum {
+    DKVM_MATCH_MACOS,  /* libosinfo id under apple.com, or our marker (default) */
+    DKVM_MATCH_MARKED, /* our marker only */
+    DKVM_MATCH_ALL,
+} DkvmMatch;
+
+typedef struct {
+    DkvmMatch match;            /* [define] match */
+    char **names;               /* [define] names: globs; empty list: every name */
+    gboolean first_boot_restart;/* [define] first-boot = restart (default) or leave */
+    char *model;                /* [define] model, or NULL: by macOS version */
+    double settle_seconds;      /* [define] settle-seconds, 0 to 60; default 1.5 */
+    char *osk;                  /* [smc] osk: 64 printable ASCII characters, no comma; NULL if unset */
+} DkvmConfig;
+
+/* Reads the configuration below the root prefix.  Returns a new object or NULL with
+ * DKVM_ERROR_INPUT (unknown key, value out of its grammar; names file, group, key, allowed values)
+ * or DKVM_ERROR_FILE (there, but unreadable). */
+DkvmConfig *dkvm_config_load(GError **error);
+void dkvm_config_free(DkvmConfig *config);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmConfig, dkvm_config_free)

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xslt/change.h"
+
+#include "xslt/parts.h"
+
+static void change_free(gpointer data)
+{
+    DkvmChange *change = data;
+    g_free(change->at);
+    g_free(change->part);
+    g_free(change->unit);
+    g_free(change);
+}
+
+DkvmChanges *dkvm_changes_new(void)
+{
+    DkvmChanges *changes = g_new0(DkvmChanges, 1);
+    changes->list = g_ptr_array_new_with_free_func(change_free);
+    changes->store = xmlNewDoc(BAD_CAST "1.0");
+    xmlDocSetRootElement(changes->store, xmlNewDocNode(changes->store, NULL, BAD_CAST "store", NULL));
+    return changes;
+}
+
+void dkvm_changes_free(DkvmChanges *changes)
+{
+    if (changes == NULL) {
+        return;
+    }
+    g_ptr_array_unref(changes->list);
+    xmlFreeDoc(changes->store);
+    g_free(changes);
+}
+
+static xmlNode *keep(DkvmChanges *changes, const xmlNode *node, gboolean shallow)
+{
+    if (node == NULL) {
+        return NULL;
+    }
+    return xmlAddChild(xmlDocGetRootElement(changes->store),
+                       dkvm_node_import(changes->store, node, shallow));
+}
+
+DkvmChange *dkvm_changes_add(DkvmChanges *changes, DkvmChangeKind kind, const char *at,
+                             const xmlNode *was, const xmlNode *now, gboolean shallow)
+{
+    DkvmChange *change = g_new0(DkvmChange, 1);
+    change->kind = kind;
+    change->at = g_strdup(at);
+    change->was = keep(changes, was, shallow);
+    change->now = keep(changes, now, shallow);
+    change->part = g_strdup(dkvm_part_of(change));
+    change->unit = dkvm_unit_of(change);
+    g_ptr_array_add(changes->list, change);
+    return change;
+}
+
+static gboolean both_or_neither_equal(const xmlNode *a, const xmlNode *b)
+{
+    return a == NULL || b == NULL ? a == b : dkvm_node_equal(a, b);
+}
+
+gboolean dkvm_change_equal(const DkvmChange *a, const DkvmChange *b)
+{
+    return a->kind == b->kind && g_str_equal(a->at, b->at) && both_or_neither_equal(a->was, b->was) &&
+           both_or_neither_equal(a->now, b->now);
+}
+
+/* ---- nodes ---- */
+
+gboolean dkvm_is_id(const xmlAttr *attribute)
+{
+    return xmlStrEqual(attribute->name, BAD_CAST DKVM_ID);
+}
+
+static xmlNs *import_namespace(xmlDoc *doc, xmlNode *copy, const xmlNs *ns)
+{
+    xmlNode *root = xmlDocGetRootElement(doc);
+    if (!xmlStrEqual(ns->href, BAD_CAST DKVM_NS_QEMU) || root == NULL) {
+        return xmlNewNs(copy, ns->href, ns->prefix);
+    }
+    for (xmlNs *own = root->nsDef; own != NULL; own = own->next) {
+        if (own->prefix != NULL && xmlStrEqual(own->href, ns->href)) {
+            return own;
+        }
+    }
+    xmlNs *declared = xmlNewNs(root, ns->href, BAD_CAST "qemu");
+    return declared ? declared : xmlNewNs(root, ns->href, BAD_CAST "dkvm-qemu");
+}
+
+static void import_children(xmlNode *copy, const xmlNode *node)
+{
+    for (const xmlNode *child = node->children; child != NULL; child = child->next) {
+        xmlNode *inner = child->type == XML_ELEMENT_NODE
+                             ? dkvm_node_import(copy->doc, child, FALSE)
+                             : xmlDocCopyNode((xmlNode *)child, copy->doc, 1);
+        if (inner != NULL) {
+            xmlAddChild(copy, inner);
+        }
+    }
+}
+
+xmlNode *dkvm_node_import(xmlDoc *doc, const xmlNode *node, gboolean shallow)
+{
+    xmlNode *copy = xmlNewDocNode(doc, NULL, node->name, NULL);
+    if (node->ns != NULL) {
+        xmlSetNs(copy, import_namespace(doc, copy, node->ns));
+    }
+    for (const xmlAttr *a = node->properties; a != NULL; a = a->next) {
+        if (a->ns == NULL && !dkvm_is_id(a)) {
+            dkvm_xml_set(copy, (const char *)a->name, dkvm_xml_get(node, (const char *)a->name));
+        }
+    }
+    if (!shallow) {
+        import_children(copy, node);
+    }
+    return copy;
+}
+
+static guint count_attributes(const xmlNode *node)
+{
+    guint count = 0;
+    for (const xmlAttr *a = node->properties; a != NULL; a = a->next) {
+        count += a->ns == NULL ? 1 : 0;
+    }
+    return count;
+}
+
+static gboolean attributes_equal(const xmlNode *a, const xmlNode *b)
+{
+    if (count_attributes(a) != count_attributes(b)) {
+        return FALSE;
+    }
+    for (const xmlAttr *x = a->properties; x != NULL; x = x->next) {
+        const char *name = (const char *)x->name;
+        if (x->ns == NULL && g_strcmp0(dkvm_xml_get(a, name), dkvm_xml_get(b, name)) != 0) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+gboolean dkvm_node_equal(const xmlNode *a, const xmlNode *b)
+{
+    if (!xmlStrEqual(a->name, b->name) ||
+        !dkvm_xml_has_ns(a, b->ns ? (const char *)b->ns->href : NULL) || !attributes_equal(a, b)) {
+        return FALSE;
+    }
+    g_autofree char *text_a = dkvm_xml_text(a), *text_b = dkvm_xml_text(b);
+    if (!g_str_equal(text_a, text_b)) {
+        return FALSE;
+    }
+    const xmlNode *x = dkvm_xml_element(a->children), *y = dkvm_xml_element(b->children);
+    while (x != NULL && y != NULL && dkvm_node_equal(x, y)) {
+        x = dkvm_xml_element(x->next);
+        y = dkvm_xml_element(y->next);
+    }
+    return x == NULL && y == NULL;
+}
+
+gboolean dkvm_node_is_container(const xmlNode *node)
+{
+    static const char *const names[] = {"os", "firmware", "features", "cpu",
+                                        "clock", "pm", "memoryBacking", NULL};
+    if (dkvm_xml_has_ns(node, DKVM_NS_QEMU)) {
+        return xmlStrEqual(node->name, BAD_CAST "commandline");
+    }
+    return node->ns == NULL && g_strv_contains(names, (const char *)node->name);
+}

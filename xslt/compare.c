@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xslt/compare.h"
+
+#include "xslt/locator.h"
+
+typedef struct {
+    const GPtrArray *numbered;
+    GHashTable *paired; /* element of base -> element of target */
+    xmlNode *base, *target;
+    DkvmChanges *changes;
+} Comparison;
+
+static void number(xmlNode *element, GPtrArray *numbered)
+{
+    char id[16];
+    g_snprintf(id, sizeof id, "%u", numbered->len);
+    xmlNewNsProp(element, NULL, BAD_CAST DKVM_ID, BAD_CAST id);
+    g_ptr_array_add(numbered, element);
+    for (xmlNode *n = dkvm_xml_element(element->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        number(n, numbered);
+    }
+}
+
+GPtrArray *dkvm_compare_number(xmlNode *domain)
+{
+    GPtrArray *numbered = g_ptr_array_new();
+    number(domain, numbered);
+    return numbered;
+}
+
+static xmlNode *origin(const Comparison *c, const xmlNode *element)
+{
+    const char *id = dkvm_xml_get(element, DKVM_ID);
+    guint64 n = 0;
+    if (id == NULL || !g_ascii_string_to_unsigned(id, 10, 0, G_MAXUINT, &n, NULL) ||
+        n >= c->numbered->len) {
+        return NULL;
+    }
+    return g_ptr_array_index(c->numbered, n);
+}
+
+/* ---- attributes and text of a pair ---- */
+
+static void note_difference(const xmlNode *from, const xmlNode *to, xmlNode *into)
+{
+    for (const xmlAttr *a = from->properties; a != NULL; a = a->next) {
+        const char *name = (const char *)a->name;
+        if (a->ns != NULL || dkvm_is_id(a)) {
+            continue;
+        }
+        const char *value = dkvm_xml_get(from, name);
+        if (g_strcmp0(value, dkvm_xml_get(to, name)) != 0) {
+            dkvm_xml_set(into, name, value);
+        }
+    }
+}
+
+static void compare_values(Comparison *c, xmlNode *base, xmlNode *target)
+{
+    xmlNode *was = xmlNewDocNode(c->changes->store, NULL, base->name, NULL);
+    xmlNode *now = xmlNewDocNode(c->changes->store, NULL, base->name, NULL);
+    note_difference(base, target, was);
+    note_difference(target, base, now);
+    g_autofree char *text_was = dkvm_xml_text(base), *text_now = dkvm_xml_text(target);
+    if (!g_str_equal(text_was, text_now)) {
+        xmlAddChild(was, xmlNewDocText(c->changes->store, BAD_CAST text_was));
+        xmlAddChild(now, xmlNewDocText(c->changes->store, BAD_CAST text_now));
+    }
+    if (was->properties || now->properties || was->children) {
+        g_autofree char *at = dkvm_locator(c->target, target);
+        DkvmChange *change = dkvm_changes_add(c->changes, DKVM_CHANGE_SET, at, was, now, FALSE);
+        change->base = base;
+        change->node = target;
+    }
+    xmlFreeNode(was);
+    xmlFreeNode(now);
+}
+
+/* ---- children ---- */
+
+static void add_element(Comparison *c, xmlNode *parent, xmlNode *element)
+{
+    gboolean container = dkvm_node_is_container(element);
+    g_autofree char *at = dkvm_locator(c->target, element);
+    DkvmChange *change = dkvm_changes_add(c->changes, DKVM_CHANGE_ADD, at, NULL, element, container);
+    change->base = parent;
+    change->node = element;
+    if (!container) {
+        return;
+    }
+    for (xmlNode *n = dkvm_xml_element(element->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        add_element(c, NULL, n);
+    }
+}
+
+static void remove_element(Comparison *c, xmlNode *target_parent, xmlNode *element)
+{
+    g_autofree char *parent = dkvm_locator(c->target, target_parent);
+    g_autofree char *step = dkvm_locator_step(element);
+    g_autofree char *at = *parent ? g_strconcat(parent, "/", step, NULL) : g_strdup(step);
+    DkvmChange *change = dkvm_changes_add(c->changes, DKVM_CHANGE_REMOVE, at, element, NULL, FALSE);
+    change->base = element;
+    for (const xmlNode *n = element->prev; n != NULL; n = n->prev) {
+        change->position += n->type == XML_ELEMENT_NODE && xmlStrEqual(n->name, element->name);
+    }
+}
+
+static void compare_element(Comparison *c, xmlNode *base, xmlNode *target)
+{
+    compare_values(c, base, target);
+    for (xmlNode *n = dkvm_xml_element(target->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        xmlNode *from = origin(c, n);
+        if (from != NULL && from->parent == base && g_hash_table_insert(c->paired, from, n)) {
+            compare_element(c, from, n);
+        } else {
+            add_element(c, base, n);
+        }
+    }
+    for (xmlNode *n = dkvm_xml_element(base->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        if (!g_hash_table_contains(c->paired, n)) {
+            remove_element(c, target, n);
+        }
+    }
+}
+
+DkvmChanges *dkvm_compare(const GPtrArray *numbered, xmlNode *base, xmlNode *target)
+{
+    g_autoptr(GHashTable) paired = g_hash_table_new(NULL, NULL);
+    Comparison c = {numbered, paired, base, target, dkvm_changes_new()};
+    compare_element(&c, base, target);
+    return c.changes;
+}

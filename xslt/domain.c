@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xslt/domain.h"
+
+#include <string.h>
+
+#include "lib/error.h"
+
+static gboolean is_one_of(const char *value, const char *const *values)
+{
+    return value != NULL && g_strv_contains(values, value);
+}
+
+static gboolean refuse(GError **error, const char *what, const char *reason)
+{
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT, "cannot patch %s: %s", what, reason);
+    return FALSE;
+}
+
+gboolean dkvm_domain_check(const xmlNode *domain, const char *what, GError **error)
+{
+    static const char *const types[] = {"kvm", "qemu", NULL};
+    if (!dkvm_xml_is(domain, "domain")) {
+        return refuse(error, what, "it is not a libvirt <domain>; give what virsh dumpxml prints");
+    }
+    if (!is_one_of(dkvm_xml_get(domain, "type"), types)) {
+        return refuse(error, what, "it is not a QEMU domain (type kvm or qemu)");
+    }
+    g_autofree char *name = dkvm_xml_text(dkvm_xml_child(domain, "name"));
+    if (*g_strstrip(name) == '\0') {
+        return refuse(error, what, "it has no <name>; every libvirt domain has one");
+    }
+    const xmlNode *type = dkvm_xml_child(dkvm_xml_child(domain, "os"), "type");
+    const char *arch = dkvm_xml_get(type, "arch");
+    g_autofree char *kind = dkvm_xml_text(type);
+    if (type == NULL || !g_str_equal(g_strstrip(kind), "hvm")) {
+        return refuse(error, what, "its <os><type> is not hvm, so it is no full virtual machine");
+    }
+    if (arch != NULL && !g_str_equal(arch, "x86_64")) {
+        return refuse(error, what, "it is not for x86_64, the only architecture that dkvm knows");
+    }
+    return TRUE;
+}
+
+DkvmMacos dkvm_domain_macos(const xmlNode *domain)
+{
+    const xmlNode *info =
+        dkvm_xml_child_ns(dkvm_xml_child(domain, "metadata"), "libosinfo", DKVM_NS_OSINFO);
+    const xmlNode *os = dkvm_xml_child_ns(info, "os", DKVM_NS_OSINFO);
+    const char *id = dkvm_xml_get(os, "id");
+    return id ? dkvm_macos_from_osinfo(id) : 0;
+}
+
+char *dkvm_domain_controllers(const xmlNode *domain)
+{
+    GString *words = g_string_new(NULL);
+    const xmlNode *devices = dkvm_xml_child(domain, "devices");
+    for (xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
+         n = dkvm_xml_element(n->next)) {
+        if (dkvm_xml_is(n, "controller") && dkvm_xml_get(n, "type") != NULL) {
+            const char *index = dkvm_xml_get(n, "index");
+            g_string_append_printf(words, "%s%s-%s", words->len ? " " : "", dkvm_xml_get(n, "type"),
+                                   index ? index : "0");
+        }
+    }
+    return g_string_free(words, FALSE);
+}
+
+static char *text_or_null(const xmlNode *element)
+{
+    return element ? g_strstrip(dkvm_xml_text(element)) : NULL;
+}
+
+DkvmPatched *dkvm_domain_patched(DkvmDoc *doc)
+{
+    const xmlNode *domain = xmlDocGetRootElement(doc);
+    DkvmPatched *patched = g_new0(DkvmPatched, 1);
+    patched->name = text_or_null(dkvm_xml_child(domain, "name"));
+    patched->uuid = text_or_null(dkvm_xml_child(domain, "uuid"));
+    patched->before = dkvm_xml_serialize(doc);
+    patched->done = g_ptr_array_new_with_free_func(g_free);
+    patched->kept = g_ptr_array_new_with_free_func(g_free);
+    patched->notes = g_ptr_array_new_with_free_func(g_free);
+    return patched;
+}
+
+void dkvm_patched_free(DkvmPatched *patched)
+{
+    if (patched == NULL) {
+        return;
+    }
+    g_free(patched->name);
+    g_free(patched->uuid);
+    g_free(patched->before);
+    g_free(patched->xml);
+    g_ptr_array_unref(patched->done);
+    g_ptr_array_unref(patched->kept);
+    g_ptr_array_unref(patched->notes);
+    g_free(patched);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is read straight from a domain's XML. */
+#pragma once
+
+#include "xslt/patch.h"
+#include "xslt/xml.h"
+
+/* Whether DOMAIN is something that can become a Darwin guest: <domain type='kvm|qemu'>, named, hvm,
+ * x86_64.  Errors: DKVM_ERROR_INPUT. */
+gboolean dkvm_domain_check(const xmlNode *domain, const char *what, GError **error);
+
+/* The macOS of its libosinfo id; 0 if there is none. */
+DkvmMacos dkvm_domain_macos(const xmlNode *domain);
+
+/* The domain's controllers as words ("pci-0 usb-0 sata-0"), in order.  New string. */
+char *dkvm_domain_controllers(const xmlNode *domain);
+
+/* A result with name, uuid and before filled in from DOC. */
+DkvmPatched *dkvm_domain_patched(DkvmDoc *doc);

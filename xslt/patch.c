@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xslt/patch.h"
+
+#include <string.h>
+
+#include "lib/error.h"
+#include "xslt/commandline.h"
+#include "xslt/compare.h"
+#include "xslt/data.h"
+#include "xslt/domain.h"
+#include "xslt/input.h"
+#include "xslt/locator.h"
+#include "xslt/marker.h"
+#include "xslt/merge.h"
+#include "xslt/parts.h"
+#include "xslt/report.h"
+#include "xslt/undo.h"
+
+struct DkvmPatcher {
+    const DkvmFacts *facts;
+    const char *osk, *model;
+    const GPtrArray *admin;
+    DkvmStylesheet *darwin;
+    DkvmDoc *input, *admin_input;
+};
+
+/* One run over one domain. */
+typedef struct {
+    DkvmPatcher *patcher;
+    const DkvmDomainState *state;
+    DkvmDoc *doc;      /* the definition as it is; the result is made of it */
+    xmlNode *domain;
+    DkvmMarker *marker;
+    DkvmMacos macos;
+    const char *model;
+    GHashTable *redo;  /* units that are decided anew from the original */
+    GHashTable *force; /* parts whose user edits are given up (--set) */
+    xmlNode *base;     /* what the stylesheets saw */
+    GPtrArray *numbered;
+    DkvmDoc *target;   /* what they made of it */
+    DkvmChanges *fresh;
+    DkvmPatched *patched;
+} Run;
+
+/* ---- objects ---- */
+
+DkvmPatcher *dkvm_patcher_new(const DkvmFacts *facts, const char *osk, const char *model,
+                              const GPtrArray *admin, GError **error)
+{
+    g_autoptr(DkvmPatcher) patcher = g_new0(DkvmPatcher, 1);
+    patcher->facts = facts;
+    patcher->osk = osk;
+    patcher->model = model;
+    patcher->admin = admin;
+    patcher->darwin = dkvm_stylesheet_new(dkvm_data_darwin, dkvm_data_darwin_end - dkvm_data_darwin,
+                                          "darwin.xsl", error);
+    if (patcher->darwin == NULL) {
+        return NULL;
+    }
+    patcher->input = dkvm_input_new();
+    patcher->admin_input = dkvm_input_new();
+    return g_steal_pointer(&patcher);
+}
+
+void dkvm_patcher_free(DkvmPatcher *patcher)
+{
+    if (patcher == NULL) {
+        return;
+    }
+    dkvm_stylesheet_free(patcher->darwin);
+    xmlFreeDoc(patcher->input);
+    xmlFreeDoc(patcher->admin_input);
+    g_free(patcher);
+}
+
+static void run_forget_pass(Run *run)
+{
+    g_clear_pointer(&run->numbered, g_ptr_array_unref);
+    g_clear_pointer(&run->fresh, dkvm_changes_free);
+    g_clear_pointer(&run->target, xmlFreeDoc);
+}
+
+static void run_clear(Run *run)
+{
+    run_forget_pass(run);
+    g_clear_pointer(&run->marker, dkvm_marker_free);
+    g_clear_pointer(&run->redo, g_hash_table_unref);
+    g_clear_pointer(&run->force, g_hash_table_unref);
+    g_clear_pointer(&run->doc, xmlFreeDoc);
+    g_clear_pointer(&run->patched, dkvm_patched_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
+
+/* ---- what the user wants ---- */
+
+static void choose(Run *run, const char *key, const char *value)
+{
+    if (g_str_equal(value, "auto")) {
+        g_hash_table_remove(run->marker->choices, key);
+    } else {
+        g_hash_table_insert(run->marker->choices, g_strdup(key), g_strdup(value));
+    }
+    g_hash_table_add(run->force, g_strdup(key));
+}
+
+static void take_wishes(Run *run, const DkvmWishes *wishes)
+{
+    GHashTableIter i;
+    gpointer key, value;
+    if (wishes == NULL) {
+        return;
+    }
+    if (wishes->model != NULL) {
+        choose(run, "model", wishes->model);
+    }
+    if (wishes->macos != 0) {
+        g_autofree char *text = dkvm_macos_text(wishes->macos);
+        choose(run, "macos", text);
+    }
+    if (wishes->set == NULL) {
+        return;
+    }
+    g_hash_table_iter_init(&i, wishes->set);
+    while (g_hash_table_iter_next(&i, &key, &value)) {
+        choose(run, key, value);
+    }
+}
+
+/* The macOS and the Mac: chosen, else by libosinfo id, else unknown; chosen, else configured, else what
+ * goes with the macOS. */
+static void decide_model(Run *run)
+{
+    const char *macos = g_hash_table_lookup(run->marker->choices, "macos");
+    const char *model = g_hash_table_lookup(run->marker->choices, "model");
+    run->macos = macos ? dkvm_macos_parse(macos) : dkvm_domain_macos(run->domain);
+    model = model ? model : run->patcher->model;
+    run->model = model ? dkvm_models_find(model) : dkvm_models_default(run->macos);
+}
+
+/* Another macOS than last time: devices are decided anew from what the domain had before dkvm. */
+static void redo_for_other_macos(Run *run)
+{
+    g_autofree char *now = dkvm_macos_text(run->macos);
+    if (run->marker->macos == NULL || g_str_equal(run->marker->macos, now)) {
+        return;
+    }
+    for (guint i = 0; i < run->marker->changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
+        g_hash_table_add(run->redo, g_strdup(change->unit));
+    }
+}
+
+static gboolean is_forced(const DkvmChange *change, const Run *run)
+{
+    return g_hash_table_contains(run->force, change->part);
+}
+
+/* The user's own: not undone, not written again. */
+static gboolean is_pinned(const DkvmChange *change, const Run *run)
+{
+    return change->edited && !is_forced(change, run);
+}
+
+/* ---- one pass: original, stylesheets, differences ---- */
+
+static gboolean is_taken_back(const DkvmChange *change, gpointer data)
+{
+    const Run *run = data;
+    if (is_forced(change, run)) {
+        return TRUE;
+    }
+    if (change->edited) {
+        return FALSE;
+    }
+    return !dkvm_part_is_settled(change->part) || g_hash_table_contains(run->redo, change->unit);
+}
+
+static void make_base(Run *run)
+{
+    run->base = dkvm_input_set_domain(run->patcher->input, run->domain);
+    dkvm_merge_link(run->base, run->domain);
+    dkvm_marker_remove(run->base);
+    dkvm_undo(run->base, run->marker->changes, is_taken_back, run);
+    for (guint i = 0; i < run->marker->changes->list->len; i++) {
+        DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
+        change->base = change->node; /* REMOVE: the element that was put back */
+    }
+}
+
+static gboolean topology_is_edited(const Run *run)
+{
+    for (guint i = 0; i < run->marker->changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
+        if (g_str_equal(change->part, "topology") && is_pinned(change, run)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* A number of vCPUs that the user changed is theirs; the shape that goes with it is worked out again. */
+static void forget_topology(Run *run)
+{
+    GPtrArray *list = run->marker->changes->list;
+    for (guint i = list->len; i > 0; i--) {
+        const DkvmChange *change = g_ptr_array_index(list, i - 1);
+        if (g_str_equal(change->part, "topology")) {
+            g_ptr_array_remove_index(list, i - 1);
+        }
+    }
+}
+
+static gboolean fill_input(Run *run, DkvmVcpus *vcpus, GError **error)
+{
+    const DkvmCpuModel *cpu = dkvm_models_cpu(run->model, run->macos);
+    gboolean edited = topology_is_edited(run);
+    if (!dkvm_vcpus_choose(run->base, run->patcher->facts, cpu, run->macos,
+                           g_hash_table_lookup(run->marker->choices, "topology"), edited, vcpus, error)) {
+        return FALSE;
+    }
+    if (edited && !vcpus->leave) {
+        forget_topology(run);
+    }
+    DkvmInput input = {.facts = run->patcher->facts,
+                       .state = run->state,
+                       .cpu = cpu,
+                       .vcpus = vcpus,
+                       .model = run->model,
+                       .macos = run->macos,
+                       .choices = run->marker->choices,
+                       .osk = run->patcher->osk};
+    dkvm_input_fill(run->patcher->input, &input);
+    if (run->patcher->admin != NULL) {
+        dkvm_input_fill(run->patcher->admin_input, &input);
+    }
+    return TRUE;
+}
+
+static gboolean apply_admin(Run *run, GError **error)
+{
+    for (guint i = 0; run->patcher->admin != NULL && i < run->patcher->admin->len; i++) {
+        DkvmDoc *input = run->patcher->admin_input;
+        dkvm_input_set_domain(input, xmlDocGetRootElement(run->target));
+        DkvmDoc *result = dkvm_stylesheet_apply(g_ptr_array_index(run->patcher->admin, i), input,
+                                                run->patched->notes, error);
+        if (result == NULL) {
+            return FALSE;
+        }
+        xmlFreeDoc(run->target);
+        run->target = result;
+    }
+    return TRUE;
+}
+
+static gboolean pass(Run *run, GError **error)
+{
+    DkvmVcpus vcpus = {0};
+    run_forget_pass(run);
+    g_ptr_array_set_size(run->patched->notes, 0);
+    make_base(run);
+    if (!fill_input(run, &vcpus, error)) {
+        return FALSE;
+    }
+    run->numbered = dkvm_compare_number(run->base);
+    run->target = dkvm_stylesheet_apply(run->patcher->darwin, run->patcher->input, run->patched->notes,
+                                        error);
+    if (run->target == NULL || !apply_admin(run, error)) {
+        return FALSE;
+    }
+    run->fresh = dkvm_compare(run->numbered, run->base, xmlDocGetRootElement(run->target));
+    return TRUE;
+}
+
+/* A settled unit that the stylesheets want to change after all is decided from the original: one more
+ * pass.  TRUE if there is such a unit. */
+static gboolean find_more_to_redo(Run *run)
+{
+    gboolean more = FALSE;
+    for (guint i = 0; i < run->marker->changes->list->len; i++) {
+        const DkvmChange *old = g_ptr_array_index(run->marker->changes->list, i);
+        if (is_taken_back(old, run) || is_pinned(old, run)) {
+            continue;
+        }
+        for (guint j = 0; j < run->fresh->list->len; j++) {
+            const DkvmChange *fresh = g_ptr_array_index(run->fresh->list, j);
+            if (g_str_equal(old->unit, fresh->unit)) {
+                more |= g_hash_table_add(run->redo, g_strdup(old->unit));
+            }
+        }
+    }
+    return more;
+}
+
+/* ---- from differences to the result ---- */
+
+static gboolean check_allowed(const Run *run, GError **error)
+{
+    static const char *const never[] = {"name", "uuid", "genid", "metadata", "devices/graphics", NULL};
+    for (guint i = 0; i < run->fresh->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(run->fresh->list, i);
+        for (const char *const *place = never; *place != NULL; place++) {
+            if (g_str_has_prefix(change->at, *place) || *change->at == '\0') {
+                g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST,
+                            "cannot use the stylesheets: they change <%s>, which is the user's alone; "
+                            "correct the admin's own in xslt.d", *change->at ? *place : "domain");
+                return FALSE;
+            }
+        }
+    }
+    return TRUE;
+}
+
+/* Leaves to the user what is theirs. */
+static void drop_pinned(Run *run)
+{
+    for (guint i = run->fresh->list->len; i > 0; i--) {
+        const DkvmChange *fresh = g_ptr_array_index(run->fresh->list, i - 1);
+        gboolean pinned = FALSE;
+        for (guint j = 0; j < run->marker->changes->list->len && !pinned; j++) {
+            const DkvmChange *old = g_ptr_array_index(run->marker->changes->list, j);
+            pinned = is_pinned(old, run) && g_str_equal(old->unit, fresh->unit);
+        }
+        if (pinned) {
+            g_ptr_array_remove_index(run->fresh->list, i - 1);
+        }
+    }
+}
+
+static DkvmChange *find_equal(const DkvmChanges *changes, const DkvmChange *change)
+{
+    for (guint i = 0; i < changes->list->len; i++) {
+        DkvmChange *other = g_ptr_array_index(changes->list, i);
+        if (dkvm_change_equal(other, change)) {
+            return other;
+        }
+    }
+    return NULL;
+}
+
+/* Old changes that go: taken back for this pass and not wanted again.  A forced one is written anew, since the
+ * user's edit is in its place. */
+static gboolean is_over(const DkvmChange *change, gpointer data)
+{
+    const Run *run = data;
+    if (!is_taken_back(change, (gpointer)run)) {
+        return FALSE;
+    }
+    return (change->edited && is_forced(change, run)) || find_equal(run->fresh, change) == NULL;
+}
+
+static void report(GPtrArray *lines, char *line)
+{
+    g_ptr_array_add(lines, line);
+}
+
+static void take_back_old(Run *run)
+{
+    DkvmChanges *old = run->marker->changes;
+    g_autoptr(GPtrArray) over = g_ptr_array_new();
+    for (guint i = 0; i < old->list->len; i++) {
+        DkvmChange *change = g_ptr_array_index(old->list, i);
+        if (is_over(change, run)) {
+            g_ptr_array_add(over, change);
+        }
+    }
+    dkvm_undo(run->domain, old, is_over, run);
+    for (guint i = 0; i < over->len; i++) {
+        DkvmChange *change = g_ptr_array_index(over, i);
+        if (change->kind == DKVM_CHANGE_REMOVE && change->base && change->node) {
+            dkvm_merge_link(change->base, change->node);
+        }
+        report(run->patched->done, dkvm_report_change(change, TRUE));
+        g_ptr_array_remove(old->list, change);
+    }
+}
+
+static void apply_fresh(Run *run)
+{
+    g_autoptr(GHashTable) made = g_hash_table_new(NULL, NULL);
+    for (guint i = 0; i < run->fresh->list->len; i++) {
+        DkvmChange *fresh = g_ptr_array_index(run->fresh->list, i);
+        if (find_equal(run->marker->changes, fresh) != NULL) {
+            if (fresh->kind == DKVM_CHANGE_ADD && dkvm_node_is_container(fresh->now)) {
+                g_hash_table_insert(made, fresh->node, dkvm_locator_find(run->domain, fresh->at));
+            }
+            continue;
+        }
+        dkvm_merge_apply(fresh, run->numbered, made);
+        report(run->patched->done, dkvm_report_change(fresh, FALSE));
+        DkvmChange *kept = dkvm_changes_add(run->marker->changes, fresh->kind, fresh->at, fresh->was,
+                                            fresh->now, FALSE);
+        kept->position = fresh->position;
+    }
+}
+
+static void report_kept(Run *run)
+{
+    g_autoptr(GHashTable) said = g_hash_table_new(g_str_hash, g_str_equal);
+    for (guint i = 0; i < run->marker->changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
+        if (is_pinned(change, run) && g_hash_table_add(said, change->unit)) {
+            report(run->patched->kept, dkvm_report_kept(change));
+        }
+    }
+}
+
+static void write_marker(Run *run)
+{
+    DkvmMarker *marker = run->marker;
+    g_free(marker->model);
+    g_free(marker->macos);
+    marker->model = g_strdup(run->model);
+    marker->macos = dkvm_macos_text(run->macos);
+    marker->off = FALSE;
+    dkvm_marker_write(run->domain, marker);
+}
+
+static void finish(Run *run)
+{
+    DkvmPatched *patched = run->patched;
+    dkvm_commandline_ungroup(run->domain);
+    patched->xml = dkvm_xml_serialize(run->doc);
+    patched->changed = !g_str_equal(patched->xml, patched->before);
+    patched->up_to_date = patched->done->len == 0;
+}
+
+static gboolean start(Run *run, const char *text, gsize length, const char *what, GError **error)
+{
+    run->redo = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    run->force = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    run->doc = dkvm_xml_parse(text, length, what, error);
+    run->domain = run->doc ? xmlDocGetRootElement(run->doc) : NULL;
+    if (run->doc == NULL || !dkvm_domain_check(run->domain, what, error)) {
+        return FALSE;
+    }
+    run->marker = dkvm_marker_read(run->domain, error);
+    if (run->marker == NULL) {
+        return FALSE;
+    }
+    run->patched = dkvm_domain_patched(run->doc);
+    run->patched->was_patched = run->marker->present && !run->marker->off;
+    dkvm_commandline_group(run->domain);
+    if (run->marker->controllers == NULL) {
+        run->marker->controllers = dkvm_domain_controllers(run->domain);
+    }
+    return TRUE;
+}
+
+static DkvmPatched *patch_once(DkvmPatcher *patcher, const char *text, gsize length, const char *what,
+                               const DkvmDomainState *state, const DkvmWishes *wishes, GError **error)
+{
+    g_auto(Run) run = {.patcher = patcher, .state = state};
+    if (!start(&run, text, length, what, error)) {
+        return NULL;
+    }
+    dkvm_undo_look(run.domain, run.marker->changes);
+    take_wishes(&run, wishes);
+    decide_model(&run);
+    redo_for_other_macos(&run);
+    do {
+        if (!pass(&run, error)) {
+            return NULL;
+        }
+    } while (find_more_to_redo(&run));
+    drop_pinned(&run);
+    if (!check_allowed(&run, error)) {
+        return NULL;
+    }
+    take_back_old(&run);
+    apply_fresh(&run);
+    report_kept(&run);
+    write_marker(&run);
+    finish(&run);
+    return g_steal_pointer(&run.patched);
+}
+
+/* patch(patch(x)) = patch(x), on the bytes that would be stored. */
+static gboolean prove(DkvmPatcher *patcher, const DkvmPatched *patched, const char *what,
+                      const DkvmDomainState *state, GError **error)
+{
+    g_autoptr(GError) inner = NULL;
+    g_autoptr(DkvmPatched) again =
+        patch_once(patcher, patched->xml, strlen(patched->xml), what, state, NULL, &inner);
+    if (again != NULL && g_str_equal(again->xml, patched->xml)) {
+        return TRUE;
+    }
+    const char *last = patcher->admin && patcher->admin->len
+                           ? dkvm_stylesheet_name(g_ptr_array_index(patcher->admin,
+                                                                    patcher->admin->len - 1))
+                           : "darwin.xsl";
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST,
+                "cannot patch %s: patching the result again would change it (%s); nothing was changed; "
+                "the stylesheet at fault is %s or one before it", what,
+                inner ? inner->message : "a stylesheet is not idempotent", last);
+    return FALSE;
+}
+
+DkvmPatched *dkvm_patch(DkvmPatcher *patcher, const char *text, gsize length, const char *what,
+                        const DkvmDomainState *state, const DkvmWishes *wishes, GError **error)
+{
+    g_autoptr(DkvmPatched) patched = patch_once(patcher, text, length, what, state, wishes, error);
+    if (patched == NULL || !prove(patcher, patched, what, state, error)) {
+        return NULL;
+    }
+    return g_steal_pointer(&patched);
+}

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xslt/xml.h"
+
+#include <libxml/parser.h>
+#include <libxml/parserInternals.h>
+#include <string.h>
+
+#include "lib/error.h"
+
+/* No XML_PARSE_NOENT (it means: do substitute), DTDLOAD, DTDATTR, XINCLUDE, HUGE or RECOVER: libxml2's
+ * own limits stay in force (facts/style.md C4). */
+#define PARSE_OPTIONS (XML_PARSE_NONET | XML_PARSE_NOBLANKS | XML_PARSE_NOERROR | XML_PARSE_NOWARNING)
+
+static xmlParserInput *refuse_entity(const char *url, const char *id, xmlParserCtxt *context)
+{
+    return NULL;
+}
+
+static void init_once(void)
+{
+    static gsize done = 0;
+    if (!g_once_init_enter(&done)) {
+        return;
+    }
+    xmlInitParser();
+    xmlSetExternalEntityLoader(refuse_entity);
+    g_once_init_leave(&done, 1);
+}
+
+/* SAX callback at "<!DOCTYPE": stops at once, before a subset is read, so that a bomb costs nothing. */
+static void refuse_dtd(void *data, const xmlChar *name, const xmlChar *id, const xmlChar *system)
+{
+    xmlParserCtxt *context = data;
+    *(gboolean *)context->_private = TRUE;
+    xmlStopParser(context);
+}
+
+static gboolean too_deep(const xmlNode *node, guint depth)
+{
+    if (depth > DKVM_XML_MAX_DEPTH) {
+        return TRUE;
+    }
+    for (const xmlNode *child = node->children; child != NULL; child = child->next) {
+        if (child->type == XML_ELEMENT_NODE && too_deep(child, depth + 1)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+static void set_parse_error(GError **error, const char *what, xmlParserCtxt *context)
+{
+    const xmlError *last = xmlCtxtGetLastError(context);
+    g_autofree char *reason = g_strdup(last && last->message ? last->message : "not well formed");
+    g_strchomp(reason);
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                "cannot read %s: line %d: %s; give the XML of a libvirt domain (virsh dumpxml)", what,
+                last ? last->line : 0, reason);
+}
+
+DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError **error)
+{
+    init_once();
+    if (length > DKVM_XML_MAX_BYTES) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read %s: larger than %d bytes; a domain definition is far smaller", what,
+                    DKVM_XML_MAX_BYTES);
+        return NULL;
+    }
+    gboolean dtd = FALSE;
+    xmlParserCtxt *context = xmlNewParserCtxt();
+    context->_private = &dtd;
+    context->sax->internalSubset = refuse_dtd;
+    g_autoptr(DkvmDoc) doc = xmlCtxtReadMemory(context, text, (int)length, NULL, NULL, PARSE_OPTIONS);
+    if (dtd) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read %s: it has a DOCTYPE, which a libvirt domain never has; remove it", what);
+    } else if (doc == NULL) {
+        set_parse_error(error, what, context);
+    }
+    xmlFreeParserCtxt(context);
+    if (dtd || doc == NULL) {
+        return NULL;
+    }
+    if (too_deep(xmlDocGetRootElement(doc), 1)) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read %s: elements nested more than %d deep; this is not a libvirt domain",
+                    what, DKVM_XML_MAX_DEPTH);
+        return NULL;
+    }
+    return g_steal_pointer(&doc);
+}
+
+/* ---- writing ---- */
+
+static void put_escaped(GString *out, const xmlChar *text, gboolean attribute)
+{
+    if (text == NULL) {
+        return;
+    }
+    const char *start = (const char *)text;
+    for (const char *p = start;; p++) {
+        const char *entity = NULL;
+        switch (*p) {
+        case '&':
+            entity = "&amp;";
+            break;
+        case '<':
+            entity = "&lt;";
+            break;
+        case '>':
+            entity = "&gt;";
+            break;
+        case '\r':
+            entity = "&#13;";
+            break;
+        case '\'':
+            entity = attribute ? "&apos;" : NULL;
+            break;
+        case '"':
+            entity = attribute ? "&quot;" : NULL;
+            break;
+        case '\n':
+            entity = attribute ? "&#10;" : NULL;
+            break;
+        case '\t':
+            entity = attribute ? "&#9;" : NULL;
+            break;
+        default:
+            break;
+        }
+        if (entity == NULL && *p != '\0') {
+            continue;
+        }
+        g_string_append_len(out, start, p - start);
+        if (*p == '\0') {
+            return;
+        }
+        g_string_append(out, entity);
+        start = p + 1;
+    }
+}
+
+static void put_name(GString *out, const xmlNs *ns, const xmlChar *name)
+{
+    if (ns != NULL && ns->prefix != NULL) {
+        g_string_append(out, (const char *)ns->prefix);
+        g_string_append_c(out, ':');
+    }
+    g_string_append(out, (const char *)name);
+}
+
+static void put_attributes(GString *out, const xmlNode *node)
+{
+    for (const xmlAttr *a = node->properties; a != NULL; a = a->next) {
+        g_string_append_c(out, ' ');
+        put_name(out, a->ns, a->name);
+        g_string_append(out, "='");
+        for (const xmlNode *t = a->children; t != NULL; t = t->next) {
+            put_escaped(out, t->content, TRUE);
+        }
+        g_string_append_c(out, '\'');
+    }
+    for (const xmlNs *ns = node->nsDef; ns != NULL; ns = ns->next) {
+        g_string_append(out, ns->prefix ? " xmlns:" : " xmlns");
+        g_string_append(out, ns->prefix ? (const char *)ns->prefix : "");
+        g_string_append(out, "='");
+        put_escaped(out, ns->href, TRUE);
+        g_string_append_c(out, '\'');
+    }
+}
+
+static gboolean has_text(const xmlNode *node)
+{
+    for (const xmlNode *child = node->children; child != NULL; child = child->next) {
+        if (child->type == XML_TEXT_NODE || child->type == XML_CDATA_SECTION_NODE) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+static void put_node(GString *out, const xmlNode *node, guint level, gboolean raw);
+
+static void put_indent(GString *out, guint level)
+{
+    for (guint i = 0; i < level; i++) {
+        g_string_append_len(out, "  ", 2);
+    }
+}
+
+static void put_element(GString *out, const xmlNode *node, guint level, gboolean raw)
+{
+    g_string_append_c(out, '<');
+    put_name(out, node->ns, node->name);
+    put_attributes(out, node);
+    if (node->children == NULL) {
+        g_string_append(out, "/>");
+        return;
+    }
+    g_string_append_c(out, '>');
+    gboolean inner_raw = raw || has_text(node);
+    for (const xmlNode *child = node->children; child != NULL; child = child->next) {
+        if (!inner_raw) {
+            g_string_append_c(out, '\n');
+            put_indent(out, level + 1);
+        }
+        put_node(out, child, level + 1, inner_raw);
+    }
+    if (!inner_raw) {
+        g_string_append_c(out, '\n');
+        put_indent(out, level);
+    }
+    g_string_append(out, "</");
+    put_name(out, node->ns, node->name);
+    g_string_append_c(out, '>');
+}
+
+static void put_node(GString *out, const xmlNode *node, guint level, gboolean raw)
+{
+    switch (node->type) {
+    case XML_ELEMENT_NODE:
+        put_element(out, node, level, raw);
+        break;
+    case XML_TEXT_NODE:
+        put_escaped(out, node->content, FALSE);
+        break;
+    case XML_CDATA_SECTION_NODE:
+        g_string_append_printf(out, "<![CDATA[%s]]>", (const char *)node->content);
+        break;
+    case XML_COMMENT_NODE:
+        g_string_append_printf(out, "<!--%s-->", (const char *)node->content);
+        break;
+    case XML_PI_NODE:
+        g_string_append_printf(out, "<?%s%s%s?>", (const char *)node->name, node->content ? " " : "",
+                               node->content ? (const char *)node->content : "");
+        break;
+    default: /* a document without a DTD has no other kinds */
+        break;
+    }
+}
+
+char *dkvm_xml_serialize(DkvmDoc *doc)
+{
+    GString *out = g_string_sized_new(16 * 1024);
+    for (const xmlNode *node = doc->children; node != NULL; node = node->next) {
+        put_node(out, node, 0, FALSE);
+        g_string_append_c(out, '\n');
+    }
+    return g_string_free(out, FALSE);
+}
+
+/* ---- looking around ---- */
+
+xmlNode *dkvm_xml_element(xmlNode *node)
+{
+    while (node != NULL && node->type != XML_ELEMENT_NODE) {
+        node = node->next;
+    }
+    return node;
+}
+
+gboolean dkvm_xml_has_ns(const xmlNode *node, const char *uri)
+{
+    if (uri == NULL) {
+        return node->ns == NULL;
+    }
+    return node->ns != NULL && strcmp((const char *)node->ns->href, uri) == 0;
+}
+
+gboolean dkvm_xml_is(const xmlNode *node, const char *name)
+{
+    return node != NULL && node->type == XML_ELEMENT_NODE && node->ns == NULL &&
+           strcmp((const char *)node->name, name) == 0;
+}
+
+xmlNode *dkvm_xml_child_ns(const xmlNode *parent, const char *name, const char *uri)
+{
+    if (parent == NULL) {
+        return NULL;
+    }
+    for (xmlNode *n = dkvm_xml_element(parent->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        if (strcmp((const char *)n->name, name) == 0 && dkvm_xml_has_ns(n, uri)) {
+            return n;
+        }
+    }
+    return NULL;
+}
+
+xmlNode *dkvm_xml_child(const xmlNode *parent, const char *name)
+{
+    return dkvm_xml_child_ns(parent, name, NULL);
+}
+
+const char *dkvm_xml_get(const xmlNode *element, const char *name)
+{
+    if (element == NULL) {
+        return NULL;
+    }
+    for (const xmlAttr *a = element->properties; a != NULL; a = a->next) {
+        if (a->ns == NULL && strcmp((const char *)a->name, name) == 0) {
+            return a->children && a->children->content ? (const char *)a->children->content : "";
+        }
+    }
+    return NULL;
+}
+
+void dkvm_xml_set(xmlNode *element, const char *name, const char *value)
+{
+    if (value != NULL) {
+        xmlSetNsProp(element, NULL, BAD_CAST name, BAD_CAST value);
+        return;
+    }
+    xmlUnsetNsProp(element, NULL, BAD_CAST name);
+}
+
+char *dkvm_xml_text(const xmlNode *element)
+{
+    GString *text = g_string_new(NULL);
+    for (const xmlNode *n = element ? element->children : NULL; n != NULL; n = n->next) {
+        if (n->type == XML_TEXT_NODE || n->type == XML_CDATA_SECTION_NODE) {
+            g_string_append(text, (const char *)n->content);
+        }
+    }
+    return g_string_free(text, FALSE);
+}
+
+void dkvm_xml_remove(xmlNode *node)
+{
+    xmlUnlinkNode(node);
+    xmlFreeNode(node);
+}
