@@ -98,6 +98,7 @@ static DkvmDoc *domain_capabilities(Gather *gather, const char *type, GError **e
 static gboolean ask_domain_capabilities(Gather *gather, GError **error)
 {
     g_autoptr(GError) cause = NULL;
+    g_autofree char *said = NULL;
 
     gather->domain = domain_capabilities(gather, "kvm", &cause);
     gather->facts->kvm = gather->domain ? DKVM_YES : DKVM_NO;
@@ -109,11 +110,19 @@ static gboolean ask_domain_capabilities(Gather *gather, GError **error)
         g_propagate_error(error, g_steal_pointer(&cause));
         return FALSE;
     }
+    said = g_strdup(virGetLastErrorMessage());
     if (virConnectIsAlive(gather->conn) != 1)
-        return fail(gather, "virConnectGetDomainCapabilities", error);
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST,
-                "virConnectGetDomainCapabilities on %s failed: %s; install qemu-system-x86 there",
-                gather->uri, virGetLastErrorMessage());
+        g_set_error(
+            error, DKVM_ERROR, DKVM_ERROR_LIBVIRT,
+            "virConnectGetDomainCapabilities on %s failed: %s; check that its libvirt daemon "
+            "runs",
+            gather->uri, said);
+    else
+        g_set_error(
+            error, DKVM_ERROR, DKVM_ERROR_HOST,
+            "virConnectGetDomainCapabilities on %s failed: %s; install qemu-system-x86 there, "
+            "or connect to a host that has it",
+            gather->uri, said);
     return FALSE;
 }
 

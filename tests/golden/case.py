@@ -6,7 +6,8 @@ C(NAME, RULE, OSINFO, ARGS..., opts=, kvm=, canonical=, step=, needs=, edits=)
   opts       dkvm-patch's options, "facts=... macos=..." (make-inputs says how)
   kvm        the domain is of type kvm (default) or qemu
   canonical  as libvirt prints it after defining it, not as virt-install does
-  step       of an installation: 1 is what is started first, 2 what is defined (default for a CD)
+  step       of an installation: 1 is what is started first, 2 what is defined (default for a CD or PXE)
+  needs      see make-inputs
 """
 
 import dataclasses
@@ -70,7 +71,7 @@ CASES = []
 
 
 def C(name, rule, osinfo, *args, opts="", kvm=True, canonical=False, step=None, needs="", edits=()):
-    if step is None and any(word.startswith("--cdrom") for word in args):
+    if step is None and any(word.startswith(("--cdrom", "--pxe")) for word in args):
         step = 2
     if "facts=" not in opts:
         opts = f"facts=debian12-intel-avx512.json {opts}".strip()

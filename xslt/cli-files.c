@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/error.h"
+#include "lib/file.h"
+#include "lib/paths.h"
+#include "xslt/cli.h"
+#include "xslt/xml.h"
+
+/* libvirt's own store: it keeps the definitions in memory and would write over the file. */
+static gboolean is_libvirts(const char *path)
+{
+    g_autofree char *store = dkvm_path("/etc/libvirt/qemu/");
+    char *real = realpath(path, NULL);
+    gboolean inside = real != NULL && g_str_has_prefix(real, store);
+    free(real);
+    return inside;
+}
+
+static gboolean write_stdout(const char *text, GError **error)
+{
+    gsize length = strlen(text);
+    if (fwrite(text, 1, length, stdout) == length && fflush(stdout) == 0) {
+        return TRUE;
+    }
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE, "cannot write to standard output: %s",
+                g_strerror(errno));
+    return FALSE;
+}
+
+static gboolean store(const DkvmCli *cli, const char *path, const DkvmPatched *patched, gboolean *stored,
+                      GError **error)
+{
+    const DkvmOptions *o = cli->options;
+    *stored = FALSE;
+    if (o->check || o->diff || o->dry_run) {
+        return TRUE;
+    }
+    if (!o->in_place && !o->output_dir) {
+        *stored = TRUE;
+        return o->json || write_stdout(patched->xml, error);
+    }
+    if (o->in_place && !patched->changed) {
+        return TRUE; /* not even the time stamp */
+    }
+    g_autofree char *name = g_path_get_basename(path);
+    g_autofree char *target = o->in_place ? g_strdup(path) : g_build_filename(o->output_dir, name, NULL);
+    *stored = dkvm_file_replace(target, patched->xml, strlen(patched->xml), error);
+    return *stored;
+}
+
+static void one_file(DkvmCli *cli, const char *path)
+{
+    const char *what = g_str_equal(path, "-") ? "standard input" : path;
+    const DkvmDomainState state = {
+        .from_file = TRUE, .disks_empty = DKVM_UNKNOWN, .own_emulator = DKVM_UNKNOWN};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(DkvmPatched) patched = NULL;
+    gboolean stored = FALSE;
+    gsize length = 0;
+    if (cli->options->in_place && is_libvirts(path)) {
+        g_set_error(&error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                    "cannot rewrite %s: it is libvirt's own copy, which libvirt would write over; name "
+                    "the domain instead: dkvm-patch DOMAIN", path);
+        dkvm_cli_report(cli, what, NULL, FALSE, NULL, error);
+        return;
+    }
+    g_autofree char *text = dkvm_file_read(path, DKVM_XML_MAX_BYTES, &length, &error);
+    if (text != NULL) {
+        patched = dkvm_cli_apply(cli, text, length, what, &state, &error);
+    }
+    if (patched != NULL) {
+        store(cli, path, patched, &stored, &error);
+    }
+    dkvm_cli_report(cli, what, patched, stored, NULL, error);
+}
+
+void dkvm_cli_files(DkvmCli *cli)
+{
+    for (char **path = cli->options->operands; *path != NULL; path++) {
+        one_file(cli, *path);
+    }
+}

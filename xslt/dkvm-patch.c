@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* dkvm-patch: libvirt domains become Darwin guests, and back.  See dkvm-patch.1.scd. */
+#include <json-glib/json-glib.h>
+#include <locale.h>
+#include <string.h>
+
+#include "lib/error.h"
+#include "lib/file.h"
+#include "lib/log.h"
+#include "xslt/admin.h"
+#include "xslt/cli.h"
+#include "xslt/connection.h"
+#include "xslt/facts-connection.h"
+#include "xslt/topology.h"
+#include "xslt/vcpus.h"
+
+#define MAX_FACTS (1024 * 1024)
+
+static DkvmFacts *read_facts(const char *path, GError **error)
+{
+    gsize length = 0;
+    g_autofree char *text = dkvm_file_read(path, MAX_FACTS, &length, error);
+    DkvmFacts *facts = text ? dkvm_facts_from_json(text, length, error) : NULL;
+    if (facts == NULL) {
+        g_prefix_error(error, "--facts %s: ", path);
+    }
+    return facts;
+}
+
+const DkvmFacts *dkvm_cli_facts(DkvmCli *cli, GError **error)
+{
+    if (cli->facts != NULL) {
+        return cli->facts;
+    }
+    if (cli->options->facts != NULL) {
+        cli->facts = read_facts(cli->options->facts, error);
+    } else if (cli->conn != NULL) {
+        cli->facts = dkvm_facts_connection(cli->conn, error);
+    } else {
+        cli->facts = dkvm_facts_local(error);
+    }
+    return cli->facts;
+}
+
+DkvmPatcher *dkvm_cli_patcher(DkvmCli *cli, GError **error)
+{
+    if (cli->patcher != NULL) {
+        return cli->patcher;
+    }
+    const DkvmFacts *facts = dkvm_cli_facts(cli, error);
+    if (facts == NULL) {
+        return NULL;
+    }
+    if (cli->config->model != NULL && dkvm_models_find(cli->config->model) == NULL) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "dkvm.conf: [define] model: there is no model '%s'; dkvm-patch --list-models shows them",
+                    cli->config->model);
+        return NULL;
+    }
+    if (cli->conn == NULL || !dkvm_connection_is_session(cli->conn)) {
+        cli->admin = dkvm_admin_stylesheets(error);
+        if (cli->admin == NULL) {
+            return NULL;
+        }
+    }
+    cli->patcher = dkvm_patcher_new(facts, cli->config->osk, cli->config->model, cli->admin, error);
+    return cli->patcher;
+}
+
+DkvmPatched *dkvm_cli_apply(DkvmCli *cli, const char *text, gsize length, const char *what,
+                            const DkvmDomainState *state, GError **error)
+{
+    const DkvmOptions *o = cli->options;
+    if (o->revert) {
+        return dkvm_revert(text, length, what, !o->file && !o->forget, error);
+    }
+    const DkvmWishes wishes = {.model = o->model, .macos = o->macos, .set = o->set};
+    DkvmPatcher *patcher = dkvm_cli_patcher(cli, error);
+    return patcher ? dkvm_patch(patcher, text, length, what, state, &wishes, error) : NULL;
+}
+
+/* ---- what stands alone ---- */
+
+static void list_models(void)
+{
+    const xmlNode *root = xmlDocGetRootElement(dkvm_models_document());
+    g_print("models:\n");
+    for (xmlNode *n = dkvm_xml_element(root->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        if (!dkvm_xml_is(n, "model")) {
+            continue;
+        }
+        const char *name = dkvm_xml_get(n, "name");
+        g_print("  %-10s %s\n", name, dkvm_models_cpu(name, 0)->name);
+    }
+    g_print("macOS versions (names, model by default):\n");
+    const xmlNode *versions = dkvm_xml_child(root, "versions");
+    for (xmlNode *n = dkvm_xml_element(versions->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        const char *names = dkvm_xml_get(n, "names");
+        g_print("  %-8s %-14s %s\n", dkvm_xml_get(n, "version"), names ? names : "",
+                dkvm_xml_get(n, "model"));
+    }
+}
+
+static void explain(DkvmCli *cli, GError **error)
+{
+    DkvmShape shape;
+    gboolean boots = FALSE;
+    if (!dkvm_shape_parse(cli->options->explain, &shape)) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_USAGE,
+                    "--explain-topology: '%.32s' is not SxCxT (sockets, cores, threads), such as 1x4x2",
+                    cli->options->explain);
+        return;
+    }
+    const DkvmFacts *facts = dkvm_cli_facts(cli, error);
+    if (facts == NULL) {
+        return;
+    }
+    DkvmMacos macos = cli->options->macos;
+    const char *model = cli->options->model ? cli->options->model : dkvm_models_default(macos);
+    DkvmTopologyQuestion question = dkvm_vcpus_question(facts, dkvm_models_cpu(model, macos), macos,
+                                                        facts->kvm != DKVM_NO);
+    question.shape = shape;
+    question.skip_tsc = facts->kvm == DKVM_NO; /* said below instead: the topology was asked about */
+    g_autofree char *text = dkvm_topology_explain(&question, &boots);
+    g_print("%s%s", text, g_str_has_suffix(text, "\n") ? "" : "\n");
+    if (question.skip_tsc) {
+        g_print("This host has no KVM: emulated, XNU does not get past tsc_init unless the CPU is Penryn.\n");
+    }
+    cli->exit_code = boots ? 0 : 1;
+}
+
+static gboolean stands_alone(DkvmCli *cli, GError **error)
+{
+    const DkvmOptions *o = cli->options;
+    if (o->version) {
+        g_print("dkvm-patch " DKVM_VERSION "\n");
+        return TRUE;
+    }
+    if (o->list_models) {
+        list_models();
+        return TRUE;
+    }
+    if (o->print_facts) {
+        const DkvmFacts *facts = dkvm_cli_facts(cli, error);
+        g_autofree char *json = facts ? dkvm_facts_to_json(facts) : NULL;
+        if (json != NULL) {
+            g_print("%s%s", json, g_str_has_suffix(json, "\n") ? "" : "\n");
+        }
+        return TRUE;
+    }
+    if (o->explain != NULL) {
+        explain(cli, error);
+        return TRUE;
+    }
+    return FALSE;
+}
+
+/* ---- the run ---- */
+
+static gboolean needs_connection(const DkvmOptions *o)
+{
+    if (o->version || o->list_models) {
+        return FALSE;
+    }
+    gboolean about_domains = !o->file && !o->print_facts && !o->explain;
+    return about_domains || o->create || (o->connect != NULL && o->facts == NULL);
+}
+
+static void run(DkvmCli *cli, GError **error)
+{
+    cli->config = dkvm_config_load(error);
+    if (cli->config == NULL) {
+        return;
+    }
+    if (needs_connection(cli->options)) {
+        cli->conn = dkvm_connection_open(cli->options->connect, error);
+        if (cli->conn == NULL) {
+            return;
+        }
+    }
+    if (stands_alone(cli, error)) {
+        return;
+    }
+    if (cli->options->create) {
+        dkvm_cli_create(cli);
+    } else if (cli->options->file) {
+        dkvm_cli_files(cli);
+    } else {
+        dkvm_cli_domains(cli);
+    }
+}
+
+static void print_outcomes(DkvmCli *cli)
+{
+    g_autoptr(JsonArray) array = json_array_new();
+    for (guint i = 0; i < cli->outcomes->len; i++) {
+        json_array_add_element(array, json_node_copy(g_ptr_array_index(cli->outcomes, i)));
+    }
+    g_autoptr(JsonNode) root = json_node_new(JSON_NODE_ARRAY);
+    json_node_set_array(root, array);
+    g_autofree char *text = json_to_string(root, TRUE);
+    g_print("%s\n", text);
+}
+
+static void cli_clear(DkvmCli *cli)
+{
+    g_clear_pointer(&cli->patcher, dkvm_patcher_free);
+    g_clear_pointer(&cli->admin, g_ptr_array_unref);
+    g_clear_pointer(&cli->facts, dkvm_facts_free);
+    g_clear_pointer(&cli->config, dkvm_config_free);
+    g_clear_pointer(&cli->outcomes, g_ptr_array_unref);
+    if (cli->conn != NULL) {
+        dkvm_connection_close(cli->conn);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    DkvmOptions options = {0};
+    DkvmCli cli = {.options = &options};
+    g_autoptr(GError) error = NULL;
+    setlocale(LC_ALL, "");
+    dkvm_log_init("dkvm-patch");
+    cli.outcomes = g_ptr_array_new_with_free_func((GDestroyNotify)json_node_unref);
+    if (dkvm_options_parse(&options, &argc, &argv, &error)) {
+        run(&cli, &error);
+    }
+    if (error != NULL) {
+        dkvm_log_error("%s", error->message);
+        cli.exit_code = MAX(cli.exit_code, error->code);
+    }
+    if (options.json && error == NULL) {
+        print_outcomes(&cli);
+    }
+    int exit_code = cli.exit_code;
+    cli_clear(&cli);
+    dkvm_options_clear(&options);
+    return exit_code;
+}
