@@ -8,7 +8,9 @@ mandir ?= $(datadir)/man
 sysconfdir ?= /etc
 B ?= build
 
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 PKGS := glib-2.0 gio-2.0 gio-unix-2.0 json-glib-1.0 libxml-2.0 libxslt libvirt
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS = $(shell pkg-config --libs $(PKGS))
@@ -21,7 +23,11 @@ ALL_CFLAGS = -std=gnu17 $(WARN) $(HARDEN) -I. -D_GNU_SOURCE -DDKVM_VERSION='"$(V
 	-DDKVM_SYSCONFDIR='"$(sysconfdir)"' $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
 
+# The key that packaging/dkvm.conf ships is also the default where no dkvm.conf is installed.
+OSK := $(shell sed -n 's/^osk *= *//p' packaging/dkvm.conf)
+
 LIB_SRC := $(wildcard lib/*.c)
+# What belongs to the program alone stays out of the archive that the unit tests link.
 PATCH_SRC := $(filter-out xslt/dkvm-patch.c,$(wildcard xslt/*.c))
 OBJ = $(patsubst %.c,$(B)/%.o,$(LIB_SRC) $(PATCH_SRC))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test-*.c))
@@ -32,6 +38,9 @@ all: $(PROGRAMS)
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/lib/config.o: ALL_CFLAGS += -DDKVM_DEFAULT_OSK='"$(OSK)"'
+$(B)/lib/config.o: packaging/dkvm.conf
 
 # Everything of a program but main(), so that the unit tests link the same objects.
 $(B)/libdkvm.a: $(OBJ)

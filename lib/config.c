@@ -370,6 +370,7 @@ static DkvmConfig *config_new(void)
     config->names = g_new0(char *, 1);
     config->first_boot_restart = TRUE;
     config->settle_seconds = 1.5;
+    config->osk = g_strdup(DKVM_DEFAULT_OSK);
     return config;
 }
 

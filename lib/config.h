@@ -18,7 +18,8 @@ typedef struct {
     gboolean first_boot_restart;/* [define] first-boot = restart (default) or leave */
     char *model;                /* [define] model, or NULL: by macOS version */
     double settle_seconds;      /* [define] settle-seconds, 0 to 60; default 1.5 */
-    char *osk;                  /* [smc] osk: 64 printable ASCII characters, no comma; NULL if unset */
+    char *osk;                  /* [smc] osk: 64 printable ASCII characters, no comma; unset: the
+                                 * key that packaging/dkvm.conf ships */
 } DkvmConfig;
 
 /* Reads the configuration below the root prefix.  Returns a new object or NULL with

@@ -180,7 +180,7 @@ static xmlNode *copy_plain(xmlNode *parent, const xmlNode *node)
     for (const xmlNode *n = node->children; n != NULL; n = n->next) {
         if (n->type == XML_ELEMENT_NODE) {
             copy_plain(copy, n);
-        } else if (n->type == XML_TEXT_NODE || n->type == XML_CDATA_SECTION_NODE) {
+        } else if (n->type == XML_TEXT_NODE) {
             xmlAddChild(copy, xmlNewDocText(parent->doc, n->content));
         }
     }

@@ -13,7 +13,6 @@ static const struct {
     {"os/firmware", "firmware"},
     {"os/boot", "boot"}, /* and bootmenu */
     {"os", "firmware"},  /* its own attribute */
-    {"features/smm", "firmware"},
     {"features", "features"},
     {"vcpu", "topology"},
     {"cpu/topology", "topology"},
@@ -33,6 +32,7 @@ static const struct {
     {"devices/video", "video"},
     {"devices/sound", "sound"},
     {"devices/input", "input"},
+    {"devices/", "devices"}, /* addresses that went with a bus */
     {"qemu:commandline/option[-cpu]", "cpu-flags"},
     {"qemu:commandline/option[-device%20isa-applesmc]", "osk"},
     {"qemu:commandline/option[-global", "hotplug"},
@@ -80,7 +80,7 @@ gboolean dkvm_part_exists(const char *name)
 
 gboolean dkvm_part_is_settled(const char *part)
 {
-    static const char *const settled[] = {"machine", "firmware", "disk",  "nic",   "usb",
-                                          "controllers", "video", "sound", "input", "emulator", NULL};
+    static const char *const settled[] = {"machine", "firmware", "disk",  "nic",      "usb",     "controllers",
+                                          "video",   "sound",    "input", "emulator", "devices", NULL};
     return g_strv_contains(settled, part);
 }

@@ -183,7 +183,7 @@ static void make_base(Run *run)
     dkvm_undo(run->base, run->marker->changes, is_taken_back, run);
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
         DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
-        change->base = change->node; /* REMOVE: the element that was put back */
+        change->base = change->node; /* REMOVE: what was put back; ADD: a container still in use */
     }
 }
 
@@ -342,7 +342,8 @@ static DkvmChange *find_equal(const DkvmChanges *changes, const DkvmChange *chan
 static gboolean is_over(const DkvmChange *change, gpointer data)
 {
     const Run *run = data;
-    if (!is_taken_back(change, (gpointer)run)) {
+    gboolean in_use = change->kind == DKVM_CHANGE_ADD && change->base != NULL;
+    if (!is_taken_back(change, (gpointer)run) || in_use) {
         return FALSE;
     }
     return (change->edited && is_forced(change, run)) || find_equal(run->fresh, change) == NULL;
@@ -484,6 +485,9 @@ static gboolean prove(DkvmPatcher *patcher, const DkvmPatched *patched, const ch
     if (again != NULL && g_str_equal(again->xml, patched->xml)) {
         return TRUE;
     }
+#ifdef DKVM_DEBUG_PROVE
+    if (again) { g_file_set_contents("/tmp/p1.xml", patched->xml, -1, NULL); g_file_set_contents("/tmp/p2.xml", again->xml, -1, NULL); for (guint i = 0; i < again->done->len; i++) g_printerr("AGAIN %s\n", (char*)again->done->pdata[i]); }
+#endif
     const char *last = patcher->admin && patcher->admin->len
                            ? dkvm_stylesheet_name(g_ptr_array_index(patcher->admin,
                                                                     patcher->admin->len - 1))

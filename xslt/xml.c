@@ -9,7 +9,9 @@
 
 /* No XML_PARSE_NOENT (it means: do substitute), DTDLOAD, DTDATTR, XINCLUDE, HUGE or RECOVER: libxml2's
  * own limits stay in force (facts/style.md C4). */
-#define PARSE_OPTIONS (XML_PARSE_NONET | XML_PARSE_NOBLANKS | XML_PARSE_NOERROR | XML_PARSE_NOWARNING)
+#define PARSE_OPTIONS                                                                              \
+    (XML_PARSE_NONET | XML_PARSE_NOBLANKS | XML_PARSE_NOCDATA | XML_PARSE_NOERROR |                \
+     XML_PARSE_NOWARNING)
 
 static xmlParserInput *refuse_entity(const char *url, const char *id, xmlParserCtxt *context)
 {
@@ -46,6 +48,20 @@ static gboolean too_deep(const xmlNode *node, guint depth)
         }
     }
     return FALSE;
+}
+
+/* XML_PARSE_NOBLANKS keeps a line break that is all there is in an element. */
+static void drop_lone_blanks(xmlNode *node)
+{
+    for (xmlNode *child = dkvm_xml_element(node->children); child != NULL;
+         child = dkvm_xml_element(child->next)) {
+        drop_lone_blanks(child);
+    }
+    xmlNode *text = node->children;
+    if (text != NULL && text->next == NULL && xmlIsBlankNode(text) &&
+        xmlStrchr(text->content, '\n') != NULL) {
+        dkvm_xml_remove(text);
+    }
 }
 
 static void set_parse_error(GError **error, const char *what, xmlParserCtxt *context)
@@ -88,6 +104,7 @@ DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError
                     what, DKVM_XML_MAX_DEPTH);
         return NULL;
     }
+    drop_lone_blanks(xmlDocGetRootElement(doc));
     return g_steal_pointer(&doc);
 }
 
@@ -173,7 +190,7 @@ static void put_attributes(GString *out, const xmlNode *node)
 static gboolean has_text(const xmlNode *node)
 {
     for (const xmlNode *child = node->children; child != NULL; child = child->next) {
-        if (child->type == XML_TEXT_NODE || child->type == XML_CDATA_SECTION_NODE) {
+        if (child->type == XML_TEXT_NODE) {
             return TRUE;
         }
     }
@@ -224,9 +241,6 @@ static void put_node(GString *out, const xmlNode *node, guint level, gboolean ra
         break;
     case XML_TEXT_NODE:
         put_escaped(out, node->content, FALSE);
-        break;
-    case XML_CDATA_SECTION_NODE:
-        g_string_append_printf(out, "<![CDATA[%s]]>", (const char *)node->content);
         break;
     case XML_COMMENT_NODE:
         g_string_append_printf(out, "<!--%s-->", (const char *)node->content);
@@ -318,7 +332,7 @@ char *dkvm_xml_text(const xmlNode *element)
 {
     GString *text = g_string_new(NULL);
     for (const xmlNode *n = element ? element->children : NULL; n != NULL; n = n->next) {
-        if (n->type == XML_TEXT_NODE || n->type == XML_CDATA_SECTION_NODE) {
+        if (n->type == XML_TEXT_NODE) {
             g_string_append(text, (const char *)n->content);
         }
     }

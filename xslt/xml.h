@@ -16,7 +16,8 @@
 typedef xmlDoc DkvmDoc;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmDoc, xmlFreeDoc)
 
-/* Parses LENGTH bytes of TEXT.  Blank text between elements is dropped, text inside is kept.  WHAT names
+/* Parses LENGTH bytes of TEXT.  Blank text between elements is dropped, text inside is kept
+ * (CDATA as plain text, as libvirt does).  WHAT names
  * the document in errors.  Refused with DKVM_ERROR_INPUT: more than DKVM_XML_MAX_BYTES, a DTD of any
  * kind (so no entity can be declared), more than DKVM_XML_MAX_DEPTH levels, anything not well formed.
  * Nothing outside TEXT is ever read. */

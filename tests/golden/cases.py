@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The golden cases: what virt-install is asked for, and what is then edited by hand."""
+# make-inputs reads CASES from here.
 
 import re
 
-from case import C, QEMU_NS, clock, commandline, device, end, feature, hostdev, rex, sub, top
+from case import C, CASES, QEMU_NS, clock, commandline, device, end, feature, hostdev, rex, sub, top
 
 Q35 = "--machine q35"
 EFI = "--boot uefi"
@@ -311,7 +312,8 @@ C("serials", "serial to a file and over TCP, a parallel port, no console", VERSI
   "--serial tcp,host=127.0.0.1:4444,mode=bind,protocol=telnet", "--console none", kvm=False)
 C("inputs-there", "USB tablet and keyboard are there already", VERSIONS["14"], HOST, "--input tablet,bus=usb", "--input keyboard,bus=usb", canonical=True)
 C("inputs-virtio", "virtio tablet and keyboard (the way out for macOS 26)", VERSIONS["26"], HOST, "--input tablet,bus=virtio", "--input keyboard,bus=virtio")
-C("inputs-ps2", "PS/2 only", VERSIONS["14"], HOST, "--input none", kvm=False)
+C("inputs-ps2", "PS/2 only", VERSIONS["14"], HOST, kvm=False, edits=[
+  sub('\n    <input type="tablet" bus="usb"/>', "")])
 C("inputs-evdev", "a host keyboard by evdev", VERSIONS["14"], HOST, edits=[
   device('<input type="evdev">\n      <source dev="/dev/input/by-id/usb-kbd-event-kbd" grab="all" repeat="on" grabToggle="ctrl-ctrl"/>\n    </input>')])
 C("misc-devices", "rng, panic, vsock, smartcard, shmem, crypto", VERSIONS["14"], HOST, "--rng /dev/urandom,rate.bytes=1234", "--panic isa", "--vsock cid.auto=no,cid.address=7",

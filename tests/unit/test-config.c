@@ -107,7 +107,7 @@ static void test_missing(void)
     clear();
     config = load();
     assert_defaults(config);
-    g_assert_null(config->osk);
+    g_assert_cmpuint(strlen(config->osk), ==, 64);
     dkvm_config_free(NULL);
 }
 

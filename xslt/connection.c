@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xslt/connection.h"
+
+#include <libvirt/virterror.h>
+#include <string.h>
+
+#include "lib/error.h"
+#include "xslt/xml.h"
+
+#define EMPTY_ALLOCATION (64ULL * 1024 * 1024) /* covers the metadata of a preallocated qcow2 */
+#define READ_AGAIN 5
+#define EVENT_DEADLINE_MS 2000
+
+typedef struct _virDomain VirDomain; /* virDomainPtr points to it; g_autoptr needs a name */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirDomain, virDomainFree)
+
+gboolean dkvm_libvirt_error(GError **error, const char *operation, const char *object)
+{
+    const virError *last = virGetLastError();
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_LIBVIRT, "cannot %s%s%s: libvirt says: %s", operation,
+                object ? " " : "", object ? object : "",
+                last && last->message ? last->message : "no reason");
+    return FALSE;
+}
+
+/* ---- define events, counted by UUID ---- */
+
+static GHashTable *defines; /* uuid -> how many DEFINED events */
+
+static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int detail, void *data)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    if (event == VIR_DOMAIN_EVENT_DEFINED && virDomainGetUUIDString(domain, uuid) == 0) {
+        guint count = GPOINTER_TO_UINT(g_hash_table_lookup(defines, uuid));
+        g_hash_table_insert(defines, g_strdup(uuid), GUINT_TO_POINTER(count + 1));
+    }
+    return 0;
+}
+
+static void stop_waiting(int timer, void *data)
+{
+    *(gboolean *)data = TRUE;
+    virEventUpdateTimeout(timer, -1);
+}
+
+/* Delivers what has arrived; with a deadline, until UUID has more than COUNT define events. */
+static guint wait_defines(const char *uuid, guint count, int deadline_ms)
+{
+    gboolean late = FALSE;
+    int timer = virEventAddTimeout(deadline_ms, stop_waiting, &late, NULL);
+    guint now = GPOINTER_TO_UINT(g_hash_table_lookup(defines, uuid));
+    while (!late && now <= count && virEventRunDefaultImpl() == 0) {
+        now = GPOINTER_TO_UINT(g_hash_table_lookup(defines, uuid));
+    }
+    virEventRemoveTimeout(timer);
+    return now;
+}
+
+/* ---- the connection ---- */
+
+static void ignore_error(void *data, virErrorPtr error)
+{
+}
+
+static virConnectPtr try_open(const char *uri)
+{
+    return virConnectOpenAuth(uri, virConnectAuthPtrDefault, 0);
+}
+
+virConnectPtr dkvm_connection_open(const char *uri, GError **error)
+{
+    virSetErrorFunc(NULL, ignore_error); /* errors are ours to print */
+    virEventRegisterDefaultImpl();
+    defines = defines ? defines : g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    virConnectPtr conn = try_open(uri);
+    if (conn == NULL && uri == NULL && g_getenv("LIBVIRT_DEFAULT_URI") == NULL) {
+        conn = try_open("qemu:///system");
+    }
+    if (conn == NULL) {
+        dkvm_libvirt_error(error, "connect to", uri ? uri : "libvirt");
+        return NULL;
+    }
+    if (g_strcmp0(virConnectGetType(conn), "QEMU") != 0) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_LIBVIRT,
+                    "cannot use the connection %s: it is not a QEMU hypervisor; give one with --connect",
+                    uri ? uri : "");
+        virConnectClose(conn);
+        return NULL;
+    }
+    virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                                     VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), NULL, NULL);
+    return conn;
+}
+
+void dkvm_connection_close(virConnectPtr conn)
+{
+    virConnectClose(conn);
+    g_clear_pointer(&defines, g_hash_table_unref);
+}
+
+gboolean dkvm_connection_is_session(virConnectPtr conn)
+{
+    char *uri = virConnectGetURI(conn);
+    gboolean session = uri != NULL && strstr(uri, ":///session") != NULL;
+    free(uri);
+    return session;
+}
+
+virDomainPtr dkvm_connection_find(virConnectPtr conn, const char *name, GError **error)
+{
+    guint64 id = 0;
+    virDomainPtr domain = virDomainLookupByName(conn, name);
+    if (domain == NULL && g_uuid_string_is_valid(name)) {
+        domain = virDomainLookupByUUIDString(conn, name);
+    }
+    if (domain == NULL && g_ascii_string_to_unsigned(name, 10, 0, G_MAXINT, &id, NULL)) {
+        domain = virDomainLookupByID(conn, (int)id);
+    }
+    if (domain == NULL) {
+        dkvm_libvirt_error(error, "find the domain", name);
+    }
+    return domain;
+}
+
+static char *read_xml(virDomainPtr domain, unsigned int flags, GError **error)
+{
+    char *xml = virDomainGetXMLDesc(domain, flags);
+    if (xml == NULL) {
+        dkvm_libvirt_error(error, "read the definition of", virDomainGetName(domain));
+        return NULL;
+    }
+    char *copy = g_strdup(xml);
+    free(xml);
+    return copy;
+}
+
+char *dkvm_connection_read(virDomainPtr domain, GError **error)
+{
+    return read_xml(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE, error);
+}
+
+/* ---- state ---- */
+
+static gboolean is_empty(virDomainPtr domain, const char *target, gboolean running)
+{
+    virDomainBlockInfo info;
+    virDomainBlockStatsStruct stats;
+    if (virDomainGetBlockInfo(domain, target, &info, 0) < 0 || info.allocation > EMPTY_ALLOCATION) {
+        return FALSE;
+    }
+    return !running || (virDomainBlockStats(domain, target, &stats, sizeof stats) == 0 &&
+                        stats.wr_bytes == 0); /* -1, unknown, counts as written */
+}
+
+static gboolean is_writable(const xmlNode *disk)
+{
+    const char *device = dkvm_xml_get(disk, "device");
+    return (device == NULL || g_str_equal(device, "disk") || g_str_equal(device, "lun")) &&
+           dkvm_xml_child(disk, "readonly") == NULL;
+}
+
+static DkvmTristate disks_empty(virDomainPtr domain, const xmlNode *devices)
+{
+    gboolean running = virDomainIsActive(domain) != 0;
+    for (xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
+         n = dkvm_xml_element(n->next)) {
+        const char *target = dkvm_xml_get(dkvm_xml_child(n, "target"), "dev");
+        if (dkvm_xml_is(n, "disk") && is_writable(n) &&
+            (target == NULL || !is_empty(domain, target, running))) {
+            return DKVM_NO;
+        }
+    }
+    return DKVM_YES;
+}
+
+static DkvmTristate can_use_emulator(virDomainPtr domain, const xmlNode *devices, const DkvmFacts *facts)
+{
+    g_autofree char *path = dkvm_xml_text(dkvm_xml_child(devices, "emulator"));
+    if (*path == '\0' || g_strcmp0(path, facts->emulator) == 0) {
+        return DKVM_UNKNOWN;
+    }
+    char *caps = virConnectGetDomainCapabilities(virDomainGetConnect(domain), path, "x86_64", NULL, NULL, 0);
+    DkvmTristate answer = caps ? DKVM_YES : DKVM_NO;
+    free(caps);
+    return answer;
+}
+
+DkvmDomainState dkvm_connection_state(virDomainPtr domain, const char *xml, const DkvmFacts *facts)
+{
+    DkvmDomainState state = {.disks_empty = DKVM_UNKNOWN, .own_emulator = DKVM_UNKNOWN};
+    g_autoptr(DkvmDoc) doc = dkvm_xml_parse(xml, strlen(xml), virDomainGetName(domain), NULL);
+    if (doc == NULL) {
+        return state; /* the patcher says why */
+    }
+    const xmlNode *devices = dkvm_xml_child(xmlDocGetRootElement(doc), "devices");
+    state.disks_empty = disks_empty(domain, devices);
+    state.own_emulator = can_use_emulator(domain, devices, facts);
+    return state;
+}
+
+/* ---- storing ---- */
+
+static gboolean define(virDomainPtr domain, const char *xml, GError **error)
+{
+    g_autoptr(VirDomain) defined = virDomainDefineXMLFlags(virDomainGetConnect(domain), xml, 0);
+    return defined != NULL || dkvm_libvirt_error(error, "store the definition of", virDomainGetName(domain));
+}
+
+static void report_lost(virDomainPtr domain, GError **error)
+{
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                "%s was changed by somebody else at the very moment when dkvm stored it; that change may "
+                "be lost: look at the domain, and make the change again if it is", virDomainGetName(domain));
+}
+
+/* Stores NEW over OLD, unless the definition is not OLD any more (then *MOVED). */
+static gboolean store_over(virDomainPtr domain, const char *old, const char *new_xml, gboolean *moved,
+                           GError **error)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN] = "";
+    virDomainGetUUIDString(domain, uuid);
+    guint before = wait_defines(uuid, G_MAXUINT - 1, 0);
+    g_autofree char *again = dkvm_connection_read(domain, error);
+    if (again == NULL) {
+        return FALSE;
+    }
+    *moved = !g_str_equal(again, old);
+    if (*moved) {
+        return FALSE;
+    }
+    if (!define(domain, new_xml, error)) {
+        return FALSE;
+    }
+    wait_defines(uuid, before, EVENT_DEADLINE_MS);
+    if (wait_defines(uuid, G_MAXUINT - 1, 0) > before + 1) {
+        report_lost(domain, error);
+    }
+    return TRUE;
+}
+
+DkvmPatched *dkvm_connection_update(virDomainPtr domain, DkvmMake make, gpointer data, gboolean store,
+                                    gboolean *stored, GError **error)
+{
+    *stored = FALSE;
+    for (guint try = 0; try < READ_AGAIN; try++) {
+        gboolean moved = FALSE;
+        g_autofree char *old = dkvm_connection_read(domain, error);
+        g_autoptr(DkvmPatched) patched = old ? make(old, data, error) : NULL;
+        if (patched == NULL || !patched->changed || !store) {
+            return g_steal_pointer(&patched);
+        }
+        *stored = store_over(domain, old, patched->xml, &moved, error);
+        if (!moved) {
+            return g_steal_pointer(&patched);
+        }
+    }
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                "cannot store the definition of %s: somebody changes it all the time; try again when that "
+                "is over", virDomainGetName(domain));
+    return NULL;
+}
