@@ -8,7 +8,7 @@
               <qemu:commandline> holds <option name='-x' value='y'/> instead of <qemu:arg> words
      facts    what this host can do (input.c)
      models   models.xml
-     choices  model, macos, number (10.15 = 1015, 14 = 1400, unknown = 0), osk and every - -set
+     choices  model, macos, number (10.15 = 1015, 14 = 1400, unknown = 0), osk and every other key of the set option
 
      The result is the domain as it should be.  Elements are told apart by their dkvm-id attribute: copy
      an element and its attributes and dkvm knows that it is the same one.  What is left out is removed,
@@ -68,6 +68,7 @@
 
   <xsl:template match="/">
     <xsl:call-template name="refuse"/>
+    <xsl:call-template name="warn"/>
     <xsl:apply-templates select="$domain"/>
   </xsl:template>
 
@@ -83,6 +84,39 @@
     </xsl:if>
     <xsl:if test="$choices/@input = 'commandline' and $ehci">
       <xsl:message terminate="yes">7|cannot set input=commandline: QEMU's -usb needs the PCI slot 1d, where this domain's ich9 USB controller is; use --set usb=qemu-xhci as well, or --set input=native</xsl:message>
+    </xsl:if>
+  </xsl:template>
+
+  <!-- What may keep macOS from starting, or from staying up, without being ours to refuse. -->
+  <xsl:template name="warn">
+    <xsl:variable name="penryn" select="$facts/cpu/@name = 'Penryn'"/>
+    <xsl:if test="$v = 0">
+      <xsl:message>note|the macOS version is unknown, so devices that work in any version were left alone; say it with --macos</xsl:message>
+    </xsl:if>
+    <xsl:if test="not($kvm) and not($penryn)">
+      <xsl:message>warning|this domain is emulated (type 'qemu'): without KVM, XNU divides by zero in tsc_init on every CPU but Penryn, a silent hang; use type 'kvm'</xsl:message>
+    </xsl:if>
+    <xsl:if test="$kvm">
+      <xsl:call-template name="warn-kvm"><xsl:with-param name="penryn" select="$penryn"/></xsl:call-template>
+    </xsl:if>
+  </xsl:template>
+
+  <xsl:template name="warn-kvm">
+    <xsl:param name="penryn"/>
+    <xsl:for-each select="/dkvm:input/models/needs/feature[$v &gt;= substring-before(concat(@from, '.'), '.') * 100
+                          + concat('0', substring-after(@from, '.'))]">
+      <xsl:if test="$facts/host/feature[@name = current()/@name and @present = 'no']">
+        <xsl:message>warning|macOS <xsl:value-of select="concat($choices/@macos, ' needs ', @name)"/>, which this host's CPU does not have; it will not start</xsl:message>
+      </xsl:if>
+    </xsl:for-each>
+    <xsl:if test="$facts/host/@tsc-stable = 'no' or $facts/host/feature[@name = 'invtsc' and @present = 'no']">
+      <xsl:message>warning|this host's TSC is not stable: macOS with more than one vCPU freezes or panics (non-monotonic time); if the CPU is known to be good, boot the host with tsc=reliable</xsl:message>
+    </xsl:if>
+    <xsl:if test="$facts/emulator/@version &gt; 0 and $facts/emulator/@version &lt; 7002000 and not($penryn)">
+      <xsl:message>warning|QEMU before 7.2 does not answer MSR 0x35, from which XNU counts the cores of this CPU; upgrade QEMU, or macOS sees one core per socket</xsl:message>
+    </xsl:if>
+    <xsl:if test="$facts/cpu/@known = 'no'">
+      <xsl:message>note|this host does not say which features of <xsl:value-of select="$facts/cpu/@name"/> it lacks; QEMU will warn about them when the domain starts</xsl:message>
     </xsl:if>
   </xsl:template>
 

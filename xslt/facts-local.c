@@ -98,14 +98,14 @@ void dkvm_facts_read_cpu(DkvmFacts *facts)
 
     if (clock && facts->tsc_stable == DKVM_UNKNOWN)
         facts->tsc_stable = g_str_equal(clock, "tsc") ? DKVM_YES : DKVM_NO;
+    if (facts->smt == DKVM_UNKNOWN)
+        facts->smt = smt(text ? text : "");
     if (!text)
         return;
     if (!facts->cpu_vendor)
         facts->cpu_vendor = cpuinfo_value(text, "vendor_id");
     if (facts->threads == 0)
         facts->threads = count_threads(text);
-    if (facts->smt == DKVM_UNKNOWN)
-        facts->smt = smt(text);
     read_flags(facts, text);
 }
 

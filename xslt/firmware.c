@@ -249,19 +249,24 @@ static void from_descriptors(GPtrArray *found, const char *config_home)
     }
 }
 
+static DkvmFirmwarePair *known_pair(guint i)
+{
+    return pair_new(known[i].code, known[i].format, known[i].vars, known[i].format,
+                    DKVM_FIRMWARE_KNOWN_PATH);
+}
+
 DkvmFirmwarePair *dkvm_firmware_known(const char *code)
 {
     for (guint i = 0; i < G_N_ELEMENTS(known); i++)
         if (g_str_equal(known[i].code, code))
-            return pair_new(code, known[i].format, known[i].vars, known[i].format,
-                            DKVM_FIRMWARE_KNOWN_PATH);
+            return known_pair(i);
     return NULL;
 }
 
 static void from_known_paths(GPtrArray *found)
 {
     for (guint i = 0; i < G_N_ELEMENTS(known); i++) {
-        DkvmFirmwarePair *pair = dkvm_firmware_known(known[i].code);
+        DkvmFirmwarePair *pair = known_pair(i);
         if (matched(pair))
             g_ptr_array_add(found, pair);
         else

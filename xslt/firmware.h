@@ -9,11 +9,12 @@
  * raw before qcow2, otherwise in the search order of libvirt (qemuInteropFetchConfigs("firmware"):
  * /etc/qemu/firmware and, when CONFIG_HOME is given, CONFIG_HOME/qemu/firmware mask
  * /usr/share/qemu/firmware by file name; an empty file disables).  Appends DkvmFirmwarePair* to
- * PAIRS; both files must exist and be readable as regular files below the root prefix.  Finding none
- * is not an error. */
+ * PAIRS; both files must exist and be readable as regular files below the root prefix.  Finding
+ * none is not an error. */
 void dkvm_firmware_find(GPtrArray *pairs, const char *config_home);
 
-#define DKVM_FIRMWARE_KNOWN_PATH "known path" /* DkvmFirmwarePair.source of a pair without descriptor */
+/* DkvmFirmwarePair.source of a pair without descriptor */
+#define DKVM_FIRMWARE_KNOWN_PATH "known path"
 
 /* The pair of the table of known paths whose CODE is at this path, without looking whether it
  * exists (a remote host's path); NULL if it is not one of them. */

@@ -16,6 +16,8 @@ static const struct {
     {"nvram", "type"},  {"loader", "readonly"}, {"loader", "type"},   {"loader", "secure"},
     {"loader", "format"}, {"loader", "stateless"}, {"controller", "model"}, {"controller", "target"},
     {"controller", "master"}, {"vcpu", "placement"}, {"timer", "present"},
+    {"model", "vram"},  {"model", "vram64"}, {"model", "ram"},       {"model", "vgamem"},
+    {"model", "heads"}, {"model", "primary"},
 };
 
 static gboolean libvirt_may_add(const xmlChar *element, const xmlChar *name)

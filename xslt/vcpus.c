@@ -169,10 +169,18 @@ static gboolean take_choice(const xmlNode *domain, const DkvmTopologyQuestion *q
     return take(vcpus, &shape, FALSE);
 }
 
+/* Before 7.2 QEMU does not answer MSR 0x35, and before 10.15 XNU has no answer of its own to that.  OpenCore
+ * can give one (ProvideCurrentCpuInfo), so this is warned about (darwin.xsl), not refused. */
+static gboolean no_msr35(const DkvmFacts *facts)
+{
+    return facts->qemu_version > 0 && facts->qemu_version < 7002000;
+}
+
 gboolean dkvm_vcpus_choose(const xmlNode *domain, const DkvmFacts *facts, const DkvmCpuModel *cpu,
                            DkvmMacos macos, const char *choice, gboolean edited, DkvmVcpus *vcpus,
                            GError **error)
 {
+    static const DkvmShape one_vcpu = {1, 1, 1, 1, 1};
     gboolean kvm = g_strcmp0(dkvm_xml_get(domain, "type"), "kvm") == 0;
     DkvmTopologyQuestion question = dkvm_vcpus_question(facts, cpu, macos, kvm);
     question.skip_tsc = TRUE; /* an emulated domain is warned about, not refused */
@@ -199,6 +207,9 @@ gboolean dkvm_vcpus_choose(const xmlNode *domain, const DkvmFacts *facts, const 
                              .present_count = present ? count : 0};
     g_autofree char *why = NULL;
     if (!dkvm_topology_choose(&question, &wish, &shape, &why)) {
+        if (no_msr35(facts) && !keep && present == NULL) {
+            return take(vcpus, &one_vcpu, FALSE);
+        }
         return cannot(error, "a topology that XNU boots", why);
     }
     if (total(&shape) < count && names_vcpu(domain, total(&shape))) {

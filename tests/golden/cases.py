@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The golden cases: what virt-install is asked for, and what is then edited by hand."""
-# make-inputs reads CASES from here.
 
 import re
 
 from case import C, CASES, QEMU_NS, clock, commandline, device, end, feature, hostdev, rex, sub, top
+
+__all__ = ["CASES"]
 
 Q35 = "--machine q35"
 EFI = "--boot uefi"
