@@ -9,6 +9,7 @@ static void change_free(gpointer data)
     g_free(change->at);
     g_free(change->part);
     g_free(change->unit);
+    g_free(change->after);
     g_free(change);
 }
 
@@ -116,37 +117,46 @@ xmlNode *dkvm_node_import(xmlDoc *doc, const xmlNode *node, gboolean shallow)
     return copy;
 }
 
-static guint count_attributes(const xmlNode *node)
-{
-    guint count = 0;
-    for (const xmlAttr *a = node->properties; a != NULL; a = a->next) {
-        count += a->ns == NULL ? 1 : 0;
-    }
-    return count;
-}
-
+/* Attributes without a namespace, ids aside: each of A is in B, and there are as many. */
 static gboolean attributes_equal(const xmlNode *a, const xmlNode *b)
 {
-    if (count_attributes(a) != count_attributes(b)) {
-        return FALSE;
-    }
+    gint balance = 0;
     for (const xmlAttr *x = a->properties; x != NULL; x = x->next) {
         const char *name = (const char *)x->name;
-        if (x->ns == NULL && g_strcmp0(dkvm_xml_get(a, name), dkvm_xml_get(b, name)) != 0) {
+        if (x->ns != NULL || dkvm_is_id(x)) {
+            continue;
+        }
+        if (g_strcmp0(dkvm_xml_get(a, name), dkvm_xml_get(b, name)) != 0) {
             return FALSE;
         }
+        balance++;
     }
-    return TRUE;
+    for (const xmlAttr *x = b->properties; x != NULL; x = x->next) {
+        balance -= x->ns == NULL && !dkvm_is_id(x) ? 1 : 0;
+    }
+    return balance == 0;
+}
+
+gboolean dkvm_node_values_equal(const xmlNode *a, const xmlNode *b)
+{
+    if (!attributes_equal(a, b)) {
+        return FALSE;
+    }
+    const xmlNode *x = a->children, *y = b->children;
+    gboolean simple = (x == NULL || (x->type == XML_TEXT_NODE && x->next == NULL)) &&
+                      (y == NULL || (y->type == XML_TEXT_NODE && y->next == NULL));
+    if (simple) {
+        return xmlStrEqual(x ? x->content : BAD_CAST "", y ? y->content : BAD_CAST "");
+    }
+    g_autofree char *text_a = dkvm_xml_text(a), *text_b = dkvm_xml_text(b);
+    return g_str_equal(text_a, text_b);
 }
 
 gboolean dkvm_node_equal(const xmlNode *a, const xmlNode *b)
 {
     if (!xmlStrEqual(a->name, b->name) ||
-        !dkvm_xml_has_ns(a, b->ns ? (const char *)b->ns->href : NULL) || !attributes_equal(a, b)) {
-        return FALSE;
-    }
-    g_autofree char *text_a = dkvm_xml_text(a), *text_b = dkvm_xml_text(b);
-    if (!g_str_equal(text_a, text_b)) {
+        !dkvm_xml_has_ns(a, b->ns ? (const char *)b->ns->href : NULL) ||
+        !dkvm_node_values_equal(a, b)) {
         return FALSE;
     }
     const xmlNode *x = dkvm_xml_element(a->children), *y = dkvm_xml_element(b->children);

@@ -19,6 +19,7 @@ typedef struct {
     xmlNode *was;   /* SET: an element with the attributes (text) before; REMOVE: the element */
     xmlNode *now;   /* SET: with the attributes (text) after; ADD: the element */
     guint position; /* REMOVE: how many siblings of that name came before it */
+    char *after;    /* REMOVE: the name of the sibling before it, NULL if it was the first */
     xmlNode *node;  /* working: the element in the tree at hand, NULL if it is not there */
     xmlNode *parent;/* working: REMOVE: where it would go back, NULL if that is gone */
     xmlNode *base;  /* working: the element in the tree that the stylesheets saw */
@@ -52,8 +53,11 @@ xmlNode *dkvm_node_import(xmlDoc *doc, const xmlNode *node, gboolean shallow);
 #define DKVM_ID "dkvm-id"
 gboolean dkvm_is_id(const xmlAttr *attribute);
 
-/* Whether the trees A and B are equal: name, namespace, attributes in any order, text, children in order. */
+/* Whether the trees A and B are equal: name, namespace, attributes in any order (ids aside), text, children in
+ * order. */
 gboolean dkvm_node_equal(const xmlNode *a, const xmlNode *b);
+/* The same for the elements' own attributes and text. */
+gboolean dkvm_node_values_equal(const xmlNode *a, const xmlNode *b);
 
 /* An element whose children are changes of their own, so that what the user adds to it stays. */
 gboolean dkvm_node_is_container(const xmlNode *node);

@@ -5,6 +5,7 @@
 
 #include "lib/error.h"
 #include "lib/file.h"
+#include "lib/output.h"
 #include "lib/paths.h"
 #include "xslt/cli.h"
 #include "xslt/xml.h"
@@ -30,28 +31,31 @@ static gboolean write_stdout(const char *text, GError **error)
     return FALSE;
 }
 
-static gboolean store(const DkvmCli *cli, const char *path, const DkvmPatched *patched, gboolean *stored,
-                      GError **error)
+static gboolean store(const DkvmCli *cli, DkvmOutput *output, const char *path,
+                      const DkvmPatched *patched, gboolean *stored, GError **error)
 {
     const DkvmOptions *o = cli->options;
     *stored = FALSE;
     if (o->check || o->diff || o->dry_run) {
         return TRUE;
     }
-    if (!o->in_place && !o->output_dir) {
+    if (output != NULL) {
+        g_autofree char *name = g_path_get_basename(path);
+        *stored = dkvm_output_write(output, name, patched->xml, strlen(patched->xml), error);
+        return *stored;
+    }
+    if (!o->in_place) {
         *stored = TRUE;
         return o->json || write_stdout(patched->xml, error);
     }
-    if (o->in_place && !patched->changed) {
+    if (!patched->changed) {
         return TRUE; /* not even the time stamp */
     }
-    g_autofree char *name = g_path_get_basename(path);
-    g_autofree char *target = o->in_place ? g_strdup(path) : g_build_filename(o->output_dir, name, NULL);
-    *stored = dkvm_file_replace(target, patched->xml, strlen(patched->xml), error);
+    *stored = dkvm_file_replace(path, patched->xml, strlen(patched->xml), error);
     return *stored;
 }
 
-static void one_file(DkvmCli *cli, const char *path)
+static void one_file(DkvmCli *cli, DkvmOutput *output, const char *path)
 {
     const char *what = g_str_equal(path, "-") ? "standard input" : path;
     const DkvmDomainState state = {
@@ -72,14 +76,26 @@ static void one_file(DkvmCli *cli, const char *path)
         patched = dkvm_cli_apply(cli, text, length, what, &state, &error);
     }
     if (patched != NULL) {
-        store(cli, path, patched, &stored, &error);
+        store(cli, output, path, patched, &stored, &error);
     }
     dkvm_cli_report(cli, what, patched, stored, NULL, error);
 }
 
+static gboolean writes_to_directory(const DkvmOptions *o)
+{
+    return o->output_dir != NULL && !o->check && !o->diff && !o->dry_run;
+}
+
 void dkvm_cli_files(DkvmCli *cli)
 {
-    for (char **path = cli->options->operands; *path != NULL; path++) {
-        one_file(cli, *path);
+    const DkvmOptions *o = cli->options;
+    g_autoptr(GError) error = NULL;
+    DkvmOutput *output = writes_to_directory(o) ? dkvm_output_open(o->output_dir, &error) : NULL;
+    for (char **path = o->operands; *path != NULL && error == NULL; path++) {
+        one_file(cli, output, *path);
+    }
+    dkvm_output_close(output, error ? NULL : &error);
+    if (error != NULL) {
+        dkvm_cli_report(cli, o->output_dir, NULL, FALSE, NULL, error);
     }
 }

@@ -95,7 +95,8 @@ static void say_result(DkvmCli *cli, const char *object, const DkvmPatched *patc
     const DkvmOptions *o = cli->options;
     g_autoptr(GError) error = NULL;
     if (o->diff) {
-        g_autofree char *diff = dkvm_diff(patched->before, patched->xml, object, &error);
+        g_autofree char *before = dkvm_patch_canonical(patched->before, strlen(patched->before));
+        g_autofree char *diff = dkvm_diff(before, patched->xml, object, &error);
         if (diff == NULL) {
             dkvm_log_error("%s", error->message);
             cli->exit_code = MAX(cli->exit_code, error->code);

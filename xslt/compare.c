@@ -10,33 +10,43 @@ typedef struct {
     DkvmChanges *changes;
 } Comparison;
 
-static void number(xmlNode *element, GPtrArray *numbered)
+/* Elements that stylesheets may move, repeat or leave out among many of their kind get an id; what is inside
+ * them is paired by its step. */
+#define NUMBERED_LEVELS 2
+
+static void number(xmlNode *element, GPtrArray *numbered, guint level)
 {
     char id[16];
     g_snprintf(id, sizeof id, "%u", numbered->len);
     xmlNewNsProp(element, NULL, BAD_CAST DKVM_ID, BAD_CAST id);
     g_ptr_array_add(numbered, element);
-    for (xmlNode *n = dkvm_xml_element(element->children); n != NULL; n = dkvm_xml_element(n->next)) {
-        number(n, numbered);
+    xmlNode *child = level < NUMBERED_LEVELS ? dkvm_xml_element(element->children) : NULL;
+    for (; child != NULL; child = dkvm_xml_element(child->next)) {
+        number(child, numbered, level + 1);
     }
 }
 
 GPtrArray *dkvm_compare_number(xmlNode *domain)
 {
     GPtrArray *numbered = g_ptr_array_new();
-    number(domain, numbered);
+    number(domain, numbered, 0);
     return numbered;
 }
 
-static xmlNode *origin(const Comparison *c, const xmlNode *element)
+xmlNode *dkvm_compare_origin(const GPtrArray *numbered, xmlNode *base_parent, const xmlNode *element)
 {
     const char *id = dkvm_xml_get(element, DKVM_ID);
     guint64 n = 0;
-    if (id == NULL || !g_ascii_string_to_unsigned(id, 10, 0, G_MAXUINT, &n, NULL) ||
-        n >= c->numbered->len) {
+    if (id != NULL) {
+        gboolean good = g_ascii_string_to_unsigned(id, 10, 0, G_MAXUINT, &n, NULL) && n < numbered->len;
+        return good ? g_ptr_array_index(numbered, n) : NULL;
+    }
+    if (base_parent == NULL) {
         return NULL;
     }
-    return g_ptr_array_index(c->numbered, n);
+    g_autofree char *step = dkvm_locator_step(element);
+    xmlNode *found = dkvm_locator_find(base_parent, step);
+    return found != NULL && dkvm_xml_get(found, DKVM_ID) == NULL ? found : NULL;
 }
 
 /* ---- attributes and text of a pair ---- */
@@ -57,6 +67,9 @@ static void note_difference(const xmlNode *from, const xmlNode *to, xmlNode *int
 
 static void compare_values(Comparison *c, xmlNode *base, xmlNode *target)
 {
+    if (dkvm_node_values_equal(base, target)) {
+        return;
+    }
     xmlNode *was = xmlNewDocNode(c->changes->store, NULL, base->name, NULL);
     xmlNode *now = xmlNewDocNode(c->changes->store, NULL, base->name, NULL);
     note_difference(base, target, was);
@@ -66,12 +79,10 @@ static void compare_values(Comparison *c, xmlNode *base, xmlNode *target)
         xmlAddChild(was, xmlNewDocText(c->changes->store, BAD_CAST text_was));
         xmlAddChild(now, xmlNewDocText(c->changes->store, BAD_CAST text_now));
     }
-    if (was->properties || now->properties || was->children) {
-        g_autofree char *at = dkvm_locator(c->target, target);
-        DkvmChange *change = dkvm_changes_add(c->changes, DKVM_CHANGE_SET, at, was, now, FALSE);
-        change->base = base;
-        change->node = target;
-    }
+    g_autofree char *at = dkvm_locator(c->target, target);
+    DkvmChange *change = dkvm_changes_add(c->changes, DKVM_CHANGE_SET, at, was, now, FALSE);
+    change->base = base;
+    change->node = target;
     xmlFreeNode(was);
     xmlFreeNode(now);
 }
@@ -101,15 +112,21 @@ static void remove_element(Comparison *c, xmlNode *target_parent, xmlNode *eleme
     DkvmChange *change = dkvm_changes_add(c->changes, DKVM_CHANGE_REMOVE, at, element, NULL, FALSE);
     change->base = element;
     for (const xmlNode *n = element->prev; n != NULL; n = n->prev) {
-        change->position += n->type == XML_ELEMENT_NODE && xmlStrEqual(n->name, element->name);
+        if (n->type == XML_ELEMENT_NODE) {
+            change->position += xmlStrEqual(n->name, element->name) ? 1 : 0;
+            change->after = change->after ? change->after : g_strdup((const char *)n->name);
+        }
     }
 }
 
 static void compare_element(Comparison *c, xmlNode *base, xmlNode *target)
 {
     compare_values(c, base, target);
+    if (dkvm_xml_get(base, DKVM_ID) == NULL && dkvm_node_equal(base, target)) {
+        return;
+    }
     for (xmlNode *n = dkvm_xml_element(target->children); n != NULL; n = dkvm_xml_element(n->next)) {
-        xmlNode *from = origin(c, n);
+        xmlNode *from = dkvm_compare_origin(c->numbered, base, n);
         if (from != NULL && from->parent == base && g_hash_table_insert(c->paired, from, n)) {
             compare_element(c, from, n);
         } else {

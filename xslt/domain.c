@@ -70,17 +70,23 @@ static char *text_or_null(const xmlNode *element)
     return element ? g_strstrip(dkvm_xml_text(element)) : NULL;
 }
 
-DkvmPatched *dkvm_domain_patched(DkvmDoc *doc)
+DkvmPatched *dkvm_domain_patched(DkvmDoc *doc, const char *text, gsize length)
 {
     const xmlNode *domain = xmlDocGetRootElement(doc);
     DkvmPatched *patched = g_new0(DkvmPatched, 1);
     patched->name = text_or_null(dkvm_xml_child(domain, "name"));
     patched->uuid = text_or_null(dkvm_xml_child(domain, "uuid"));
-    patched->before = dkvm_xml_serialize(doc);
+    patched->before = g_strndup(text, length);
     patched->done = g_ptr_array_new_with_free_func(g_free);
     patched->kept = g_ptr_array_new_with_free_func(g_free);
     patched->notes = g_ptr_array_new_with_free_func(g_free);
     return patched;
+}
+
+char *dkvm_patch_canonical(const char *text, gsize length)
+{
+    g_autoptr(DkvmDoc) doc = dkvm_xml_parse(text, length, "domain", NULL);
+    return doc ? dkvm_xml_serialize(doc) : g_strdup("");
 }
 
 void dkvm_patched_free(DkvmPatched *patched)

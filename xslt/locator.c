@@ -63,6 +63,16 @@ static char *option_key(const xmlNode *node)
     return g_strdup_printf("%s %s", name, head);
 }
 
+static gboolean is_keyed(const xmlNode *node)
+{
+    const char *name = (const char *)node->name;
+    gboolean keyed = g_str_equal(name, "option") || g_str_equal(name, "controller");
+    for (gsize i = 0; i < G_N_ELEMENTS(identities) && !keyed; i++) {
+        keyed = g_str_equal(name, identities[i].name);
+    }
+    return keyed;
+}
+
 static char *element_key(const xmlNode *node)
 {
     const char *name = (const char *)node->name;
@@ -72,13 +82,12 @@ static char *element_key(const xmlNode *node)
     if (g_str_equal(name, "controller")) {
         return controller_key(node);
     }
-    for (gsize i = 0; i < G_N_ELEMENTS(identities); i++) {
-        if (g_str_equal(name, identities[i].name)) {
-            const xmlNode *at = identities[i].child ? dkvm_xml_child(node, identities[i].child) : node;
-            return at ? join_attributes(at, identities[i].attributes) : NULL;
-        }
+    gsize i = 0;
+    while (!g_str_equal(name, identities[i].name)) {
+        i++;
     }
-    return NULL;
+    const xmlNode *at = identities[i].child ? dkvm_xml_child(node, identities[i].child) : node;
+    return at ? join_attributes(at, identities[i].attributes) : NULL;
 }
 
 static char *escape(const char *key)
@@ -105,24 +114,33 @@ static const char *prefix(const xmlNode *node)
 /* The step without a count. */
 static char *plain_step(const xmlNode *node)
 {
-    g_autofree char *key = element_key(node);
-    g_autofree char *safe = escape(key);
-    if (*safe == '\0') {
-        return g_strdup_printf("%s%s", prefix(node), (const char *)node->name);
+    g_autofree char *key = is_keyed(node) ? element_key(node) : NULL;
+    g_autofree char *safe = key ? escape(key) : NULL;
+    if (safe == NULL || *safe == '\0') {
+        return g_strconcat(prefix(node), (const char *)node->name, NULL);
     }
-    return g_strdup_printf("%s%s[%s]", prefix(node), (const char *)node->name, safe);
+    return g_strconcat(prefix(node), (const char *)node->name, "[", safe, "]", NULL);
+}
+
+/* How many siblings before ELEMENT have the same plain step. */
+static guint count_before(const xmlNode *element, const char *step)
+{
+    guint before = 0;
+    gboolean keyed = is_keyed(element);
+    for (const xmlNode *n = element->prev; n != NULL; n = n->prev) {
+        if (n->type != XML_ELEMENT_NODE || !xmlStrEqual(n->name, element->name)) {
+            continue;
+        }
+        g_autofree char *other = keyed || n->ns != element->ns ? plain_step(n) : NULL;
+        before += other == NULL || g_str_equal(other, step) ? 1 : 0;
+    }
+    return before;
 }
 
 char *dkvm_locator_step(const xmlNode *element)
 {
     g_autofree char *step = plain_step(element);
-    guint before = 0;
-    for (const xmlNode *n = element->prev; n != NULL; n = n->prev) {
-        if (n->type == XML_ELEMENT_NODE && xmlStrEqual(n->name, element->name)) {
-            g_autofree char *other = plain_step(n);
-            before += g_str_equal(other, step) ? 1 : 0;
-        }
-    }
+    guint before = count_before(element, step);
     return before == 0 ? g_steal_pointer(&step) : g_strdup_printf("%s#%u", step, before);
 }
 
@@ -148,12 +166,15 @@ static char *step_name(const char *step)
 static xmlNode *find_step(xmlNode *parent, const char *step)
 {
     g_autofree char *name = step_name(step);
+    const char *mark = strrchr(step, '#');
+    g_autofree char *plain = mark ? g_strndup(step, mark - step) : g_strdup(step);
+    guint64 skip = mark ? g_ascii_strtoull(mark + 1, NULL, 10) : 0;
     for (xmlNode *n = dkvm_xml_element(parent->children); n != NULL; n = dkvm_xml_element(n->next)) {
         if (!xmlStrEqual(n->name, BAD_CAST name)) {
             continue;
         }
-        g_autofree char *own = dkvm_locator_step(n);
-        if (g_str_equal(own, step)) {
+        g_autofree char *own = plain_step(n);
+        if (g_str_equal(own, plain) && skip-- == 0) {
             return n;
         }
     }

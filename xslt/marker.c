@@ -101,6 +101,7 @@ static gboolean read_change(const xmlNode *record, DkvmChanges *changes, GError 
         return bad(error, "a position in it is no number");
     }
     change->position = (guint)n;
+    change->after = g_strdup(dkvm_xml_get(record, "after"));
     return TRUE;
 }
 
@@ -212,6 +213,7 @@ static void put_change(xmlNode *element, const DkvmChange *change, xmlNs *dkvm)
         g_autofree char *position = g_strdup_printf("%u", change->position);
         dkvm_xml_set(record, "position", position);
     }
+    dkvm_xml_set(record, "after", change->after);
     put_payload(record, NULL, change->now ? change->now : change->was, dkvm);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xslt/merge.h"
 
+#include "xslt/compare.h"
+
 void dkvm_merge_link(xmlNode *copy, xmlNode *original)
 {
     copy->_private = original;
@@ -40,23 +42,21 @@ static void apply_set(const DkvmChange *change)
     xmlAddChild(node, xmlNewDocText(node->doc, BAD_CAST text));
 }
 
-/* The original of an element of the result: by id, or because it was just made. */
-static xmlNode *counterpart(const xmlNode *element, const GPtrArray *numbered, GHashTable *made)
+/* The original of a sibling in the result: by what it was, or because it was just made. */
+static xmlNode *counterpart(const xmlNode *element, xmlNode *base_parent, const GPtrArray *numbered,
+                            GHashTable *made)
 {
-    const char *id = dkvm_xml_get(element, DKVM_ID);
-    guint64 n = 0;
-    if (id && g_ascii_string_to_unsigned(id, 10, 0, G_MAXUINT, &n, NULL) && n < numbered->len) {
-        return ((xmlNode *)g_ptr_array_index(numbered, n))->_private;
-    }
-    return g_hash_table_lookup(made, element);
+    const xmlNode *from = dkvm_compare_origin(numbered, base_parent, element);
+    return from ? from->_private : g_hash_table_lookup(made, element);
 }
 
 /* Where the result has it: after the nearest earlier sibling that the original has too. */
-static void insert_like(xmlNode *parent, xmlNode *node, const xmlNode *wanted, const GPtrArray *numbered,
-                        GHashTable *made)
+static void insert_like(xmlNode *parent, xmlNode *node, const DkvmChange *change,
+                        const GPtrArray *numbered, GHashTable *made)
 {
-    for (const xmlNode *n = wanted->prev; n != NULL; n = n->prev) {
-        xmlNode *before = n->type == XML_ELEMENT_NODE ? counterpart(n, numbered, made) : NULL;
+    for (const xmlNode *n = change->node->prev; n != NULL; n = n->prev) {
+        xmlNode *before =
+            n->type == XML_ELEMENT_NODE ? counterpart(n, change->base, numbered, made) : NULL;
         if (before != NULL && before->parent == parent) {
             xmlAddNextSibling(before, node);
             return;
@@ -77,7 +77,7 @@ static void apply_add(DkvmChange *change, const GPtrArray *numbered, GHashTable 
         return;
     }
     xmlNode *node = dkvm_node_import(parent->doc, change->now, FALSE);
-    insert_like(parent, node, change->node, numbered, made);
+    insert_like(parent, node, change, numbered, made);
     g_hash_table_insert(made, change->node, node);
 }
 

@@ -33,7 +33,8 @@ typedef struct {
     DkvmMarker *marker;
     DkvmMacos macos;
     const char *model;
-    GHashTable *redo;  /* units that are decided anew from the original */
+    GHashTable *keep;  /* settled units that were not taken back: they stay if the stylesheets let them */
+    GHashTable *redo;  /* settled units that must be decided from the original */
     GHashTable *force; /* parts whose user edits are given up (--set) */
     xmlNode *base;     /* what the stylesheets saw */
     GPtrArray *numbered;
@@ -84,6 +85,7 @@ static void run_clear(Run *run)
 {
     run_forget_pass(run);
     g_clear_pointer(&run->marker, dkvm_marker_free);
+    g_clear_pointer(&run->keep, g_hash_table_unref);
     g_clear_pointer(&run->redo, g_hash_table_unref);
     g_clear_pointer(&run->force, g_hash_table_unref);
     g_clear_pointer(&run->doc, xmlFreeDoc);
@@ -172,7 +174,7 @@ static gboolean is_taken_back(const DkvmChange *change, gpointer data)
     if (change->edited) {
         return FALSE;
     }
-    return !dkvm_part_is_settled(change->part) || g_hash_table_contains(run->redo, change->unit);
+    return !g_hash_table_contains(run->keep, change->unit);
 }
 
 static void make_base(Run *run)
@@ -271,24 +273,87 @@ static gboolean pass(Run *run, GError **error)
     return TRUE;
 }
 
-/* A settled unit that the stylesheets want to change after all is decided from the original: one more
- * pass.  TRUE if there is such a unit. */
-static gboolean find_more_to_redo(Run *run)
+static DkvmChange *find_equal(const DkvmChanges *changes, const DkvmChange *change)
+{
+    for (guint i = 0; i < changes->list->len; i++) {
+        DkvmChange *other = g_ptr_array_index(changes->list, i);
+        if (dkvm_change_equal(other, change)) {
+            return other;
+        }
+    }
+    return NULL;
+}
+
+static gboolean has_unit(const DkvmChanges *changes, const char *unit)
+{
+    for (guint i = 0; i < changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(changes->list, i);
+        if (g_str_equal(change->unit, unit)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* A change that stays if what it made works: of a settled part, not edited, not to be redone. */
+static gboolean may_stay(const Run *run, const DkvmChange *change)
+{
+    return dkvm_part_is_settled(change->part) && !change->edited && !is_forced(change, run) &&
+           !g_hash_table_contains(run->redo, change->unit);
+}
+
+/* From the original the stylesheets would do something else than last time.  An installed system may depend on
+ * what was done then: it stays as it is now if that works.  TRUE if there is such a unit. */
+static gboolean find_units_to_keep(Run *run, gboolean all)
 {
     gboolean more = FALSE;
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
         const DkvmChange *old = g_ptr_array_index(run->marker->changes->list, i);
-        if (is_taken_back(old, run) || is_pinned(old, run)) {
-            continue;
-        }
-        for (guint j = 0; j < run->fresh->list->len; j++) {
-            const DkvmChange *fresh = g_ptr_array_index(run->fresh->list, j);
-            if (g_str_equal(old->unit, fresh->unit)) {
-                more |= g_hash_table_add(run->redo, g_strdup(old->unit));
-            }
+        if (may_stay(run, old) && (all || find_equal(run->fresh, old) == NULL)) {
+            more |= g_hash_table_add(run->keep, g_strdup(old->unit));
         }
     }
     return more;
+}
+
+/* It does not work: decided from the original after all.  TRUE if there is such a unit. */
+static gboolean find_units_to_redo(Run *run)
+{
+    gboolean more = FALSE;
+    for (guint i = 0; i < run->marker->changes->list->len; i++) {
+        const DkvmChange *old = g_ptr_array_index(run->marker->changes->list, i);
+        if (g_hash_table_contains(run->keep, old->unit) && has_unit(run->fresh, old->unit)) {
+            g_hash_table_remove(run->keep, old->unit);
+            more |= g_hash_table_add(run->redo, g_strdup(old->unit));
+        }
+    }
+    return more;
+}
+
+/* Passes until no unit changes sides; each does so twice at most. */
+static gboolean passes(Run *run, GError **error)
+{
+    g_autoptr(GError) inner = NULL;
+    gboolean again = TRUE;
+    /* What is refused for the original may be all right for the domain as it is. */
+    if (!pass(run, &inner)) {
+        if (!find_units_to_keep(run, TRUE)) {
+            g_propagate_error(error, g_steal_pointer(&inner));
+            return FALSE;
+        }
+        again = pass(run, error);
+        if (!again) {
+            return FALSE;
+        }
+    }
+    while (again) {
+        gboolean redo = find_units_to_redo(run);
+        again = find_units_to_keep(run, FALSE) || redo;
+        if (again && !pass(run, error)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
 }
 
 /* ---- from differences to the result ---- */
@@ -324,17 +389,6 @@ static void drop_pinned(Run *run)
             g_ptr_array_remove_index(run->fresh->list, i - 1);
         }
     }
-}
-
-static DkvmChange *find_equal(const DkvmChanges *changes, const DkvmChange *change)
-{
-    for (guint i = 0; i < changes->list->len; i++) {
-        DkvmChange *other = g_ptr_array_index(changes->list, i);
-        if (dkvm_change_equal(other, change)) {
-            return other;
-        }
-    }
-    return NULL;
 }
 
 /* Old changes that go: taken back for this pass and not wanted again.  A forced one is written anew, since the
@@ -391,6 +445,7 @@ static void apply_fresh(Run *run)
         DkvmChange *kept = dkvm_changes_add(run->marker->changes, fresh->kind, fresh->at, fresh->was,
                                             fresh->now, FALSE);
         kept->position = fresh->position;
+        kept->after = g_strdup(fresh->after);
     }
 }
 
@@ -416,17 +471,22 @@ static void write_marker(Run *run)
     dkvm_marker_write(run->domain, marker);
 }
 
-static void finish(Run *run)
+static void finish(Run *run, const char *text, gsize length)
 {
     DkvmPatched *patched = run->patched;
     dkvm_commandline_ungroup(run->domain);
     patched->xml = dkvm_xml_serialize(run->doc);
-    patched->changed = !g_str_equal(patched->xml, patched->before);
     patched->up_to_date = patched->done->len == 0;
+    patched->changed = !run->marker->present || !patched->up_to_date;
+    if (!patched->changed) {
+        g_autofree char *before = dkvm_patch_canonical(text, length);
+        patched->changed = !g_str_equal(patched->xml, before);
+    }
 }
 
 static gboolean start(Run *run, const char *text, gsize length, const char *what, GError **error)
 {
+    run->keep = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     run->redo = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     run->force = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     run->doc = dkvm_xml_parse(text, length, what, error);
@@ -438,7 +498,7 @@ static gboolean start(Run *run, const char *text, gsize length, const char *what
     if (run->marker == NULL) {
         return FALSE;
     }
-    run->patched = dkvm_domain_patched(run->doc);
+    run->patched = dkvm_domain_patched(run->doc, text, length);
     run->patched->was_patched = run->marker->present && !run->marker->off;
     dkvm_commandline_group(run->domain);
     if (run->marker->controllers == NULL) {
@@ -447,51 +507,71 @@ static gboolean start(Run *run, const char *text, gsize length, const char *what
     return TRUE;
 }
 
-static DkvmPatched *patch_once(DkvmPatcher *patcher, const char *text, gsize length, const char *what,
-                               const DkvmDomainState *state, const DkvmWishes *wishes, GError **error)
+static gboolean run_patch(Run *run, const char *text, gsize length, const char *what,
+                          const DkvmWishes *wishes, GError **error)
 {
-    g_auto(Run) run = {.patcher = patcher, .state = state};
-    if (!start(&run, text, length, what, error)) {
-        return NULL;
+    if (!start(run, text, length, what, error)) {
+        return FALSE;
     }
-    dkvm_undo_look(run.domain, run.marker->changes);
-    take_wishes(&run, wishes);
-    decide_model(&run);
-    redo_for_other_macos(&run);
-    do {
-        if (!pass(&run, error)) {
-            return NULL;
-        }
-    } while (find_more_to_redo(&run));
-    drop_pinned(&run);
-    if (!check_allowed(&run, error)) {
-        return NULL;
+    dkvm_undo_look(run->domain, run->marker->changes);
+    take_wishes(run, wishes);
+    decide_model(run);
+    redo_for_other_macos(run);
+    if (!passes(run, error)) {
+        return FALSE;
     }
-    take_back_old(&run);
-    apply_fresh(&run);
-    report_kept(&run);
-    write_marker(&run);
-    finish(&run);
-    return g_steal_pointer(&run.patched);
+    drop_pinned(run);
+    if (!check_allowed(run, error)) {
+        return FALSE;
+    }
+    take_back_old(run);
+    apply_fresh(run);
+    report_kept(run);
+    write_marker(run);
+    finish(run, text, length);
+    return TRUE;
+}
+
+/* ---- proof ---- */
+
+static gboolean is_intact(const DkvmChange *change, gpointer data)
+{
+    return !change->edited;
+}
+
+/* Our own stylesheet is a function of its input: if taking everything back from the bytes that would be
+ * stored gives the very tree that it was applied to, applying it again gives the same changes. */
+static gboolean proves_itself(const Run *run)
+{
+    gboolean simple = g_hash_table_size(run->keep) == 0 &&
+                      (run->patcher->admin == NULL || run->patcher->admin->len == 0);
+    const char *xml = run->patched->xml;
+    g_autoptr(DkvmDoc) doc = simple ? dkvm_xml_parse(xml, strlen(xml), "result", NULL) : NULL;
+    xmlNode *domain = doc ? xmlDocGetRootElement(doc) : NULL;
+    g_autoptr(DkvmMarker) marker = domain ? dkvm_marker_read(domain, NULL) : NULL;
+    if (marker == NULL) {
+        return FALSE;
+    }
+    dkvm_commandline_group(domain);
+    dkvm_undo_look(domain, marker->changes);
+    dkvm_marker_remove(domain);
+    dkvm_undo(domain, marker->changes, is_intact, NULL);
+    return dkvm_node_equal(domain, run->base);
 }
 
 /* patch(patch(x)) = patch(x), on the bytes that would be stored. */
-static gboolean prove(DkvmPatcher *patcher, const DkvmPatched *patched, const char *what,
-                      const DkvmDomainState *state, GError **error)
+static gboolean prove(const Run *run, const char *what, GError **error)
 {
     g_autoptr(GError) inner = NULL;
-    g_autoptr(DkvmPatched) again =
-        patch_once(patcher, patched->xml, strlen(patched->xml), what, state, NULL, &inner);
-    if (again != NULL && g_str_equal(again->xml, patched->xml)) {
+    g_auto(Run) again = {.patcher = run->patcher, .state = run->state};
+    const char *xml = run->patched->xml;
+    if (proves_itself(run) ||
+        (run_patch(&again, xml, strlen(xml), what, NULL, &inner) && g_str_equal(again.patched->xml, xml))) {
         return TRUE;
     }
-#ifdef DKVM_DEBUG_PROVE
-    if (again) { g_file_set_contents("/tmp/p1.xml", patched->xml, -1, NULL); g_file_set_contents("/tmp/p2.xml", again->xml, -1, NULL); for (guint i = 0; i < again->done->len; i++) g_printerr("AGAIN %s\n", (char*)again->done->pdata[i]); }
-#endif
-    const char *last = patcher->admin && patcher->admin->len
-                           ? dkvm_stylesheet_name(g_ptr_array_index(patcher->admin,
-                                                                    patcher->admin->len - 1))
-                           : "darwin.xsl";
+    const GPtrArray *admin = run->patcher->admin;
+    const char *last = admin && admin->len ? dkvm_stylesheet_name(g_ptr_array_index(admin, admin->len - 1))
+                                           : "darwin.xsl";
     g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST,
                 "cannot patch %s: patching the result again would change it (%s); nothing was changed; "
                 "the stylesheet at fault is %s or one before it", what,
@@ -502,9 +582,9 @@ static gboolean prove(DkvmPatcher *patcher, const DkvmPatched *patched, const ch
 DkvmPatched *dkvm_patch(DkvmPatcher *patcher, const char *text, gsize length, const char *what,
                         const DkvmDomainState *state, const DkvmWishes *wishes, GError **error)
 {
-    g_autoptr(DkvmPatched) patched = patch_once(patcher, text, length, what, state, wishes, error);
-    if (patched == NULL || !prove(patcher, patched, what, state, error)) {
+    g_auto(Run) run = {.patcher = patcher, .state = state};
+    if (!run_patch(&run, text, length, what, wishes, error) || !prove(&run, what, error)) {
         return NULL;
     }
-    return g_steal_pointer(&patched);
+    return g_steal_pointer(&run.patched);
 }

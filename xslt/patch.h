@@ -23,9 +23,9 @@ typedef struct {
 
 typedef struct {
     char *name, *uuid;   /* as in the XML; NULL if absent */
-    char *before;        /* the definition as it was, in the form that xml has */
+    char *before;        /* the definition as it was read */
     char *xml;           /* the definition as it should be */
-    gboolean changed;    /* the two differ */
+    gboolean changed;    /* they differ, the form aside */
     gboolean up_to_date; /* they differ in the marker at most */
     gboolean was_patched;/* it had a marker of ours that is not off */
     GPtrArray *done;     /* char*: what was changed, a line each ("nic: devices/interface[...]/model") */
@@ -53,6 +53,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmPatcher, dkvm_patcher_free)
  * DKVM_ERROR_HOST, DKVM_ERROR_REFUSED. */
 DkvmPatched *dkvm_patch(DkvmPatcher *patcher, const char *text, gsize length, const char *what,
                         const DkvmDomainState *state, const DkvmWishes *wishes, GError **error);
+
+/* TEXT (that dkvm_patch() or dkvm_revert() took) in the form that their results have, to compare with.  New
+ * string. */
+char *dkvm_patch_canonical(const char *text, gsize length);
 
 /* Takes back what dkvm_patch() did and the user has not changed since.  LEAVE_OFF: leave
  * <dkvm:darwin state="off"/> so that the watcher and --all skip the domain. */

@@ -174,7 +174,7 @@ DkvmPatched *dkvm_revert(const char *text, gsize length, const char *what, gbool
     if (marker == NULL) {
         return NULL;
     }
-    DkvmPatched *patched = dkvm_domain_patched(doc);
+    DkvmPatched *patched = dkvm_domain_patched(doc, text, length);
     patched->was_patched = marker->present && !marker->off;
     if (patched->was_patched) {
         take_everything_back(domain, marker);
@@ -186,7 +186,8 @@ DkvmPatched *dkvm_revert(const char *text, gsize length, const char *what, gbool
         leave_state_off(domain);
     }
     patched->xml = dkvm_xml_serialize(doc);
-    patched->changed = !g_str_equal(patched->xml, patched->before);
+    g_autofree char *before = dkvm_patch_canonical(text, length);
+    patched->changed = !g_str_equal(patched->xml, before);
     patched->up_to_date = !patched->changed;
     return patched;
 }

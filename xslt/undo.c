@@ -206,10 +206,12 @@ static void undo_set(DkvmChanges *changes, DkvmChange *change)
     }
 }
 
-static void insert_at(xmlNode *parent, xmlNode *element, guint position)
+/* Among its like by position; where none of them is left, after what came before it. */
+static void insert_at(xmlNode *parent, xmlNode *element, guint position, const char *after)
 {
-    xmlNode *last = NULL;
+    xmlNode *last = NULL, *neighbour = NULL;
     for (xmlNode *n = dkvm_xml_element(parent->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        neighbour = after != NULL && xmlStrEqual(n->name, BAD_CAST after) ? n : neighbour;
         if (!xmlStrEqual(n->name, element->name)) {
             continue;
         }
@@ -219,8 +221,11 @@ static void insert_at(xmlNode *parent, xmlNode *element, guint position)
         }
         last = n;
     }
+    last = last ? last : neighbour;
     if (last != NULL) {
         xmlAddNextSibling(last, element);
+    } else if (after == NULL && parent->children != NULL) {
+        xmlAddPrevSibling(parent->children, element);
     } else {
         xmlAddChild(parent, element);
     }
@@ -234,7 +239,7 @@ static void undo_remove(DkvmChanges *changes, DkvmChange *change)
     }
     if (change->parent != NULL) {
         change->node = dkvm_node_import(change->parent->doc, change->was, FALSE);
-        insert_at(change->parent, change->node, change->position);
+        insert_at(change->parent, change->node, change->position, change->after);
     }
 }
 

@@ -201,9 +201,10 @@ static void put_node(GString *out, const xmlNode *node, guint level, gboolean ra
 
 static void put_indent(GString *out, guint level)
 {
-    for (guint i = 0; i < level; i++) {
-        g_string_append_len(out, "  ", 2);
-    }
+    static const char blanks[2 * DKVM_XML_MAX_DEPTH + 1] =
+        "                                                                                "
+        "                                                ";
+    g_string_append_len(out, blanks, 2 * MIN(level, DKVM_XML_MAX_DEPTH));
 }
 
 static void put_element(GString *out, const xmlNode *node, guint level, gboolean raw)

@@ -342,7 +342,7 @@ C("features-many", "hyperv, kvm hidden, vmport, pae, hap, ioapic, pmu off", VERS
   feature('<pae/>\n    <hyperv mode="custom">\n      <relaxed state="on"/>\n      <vendor_id state="on" value="abc"/>\n    </hyperv>\n    <kvm>\n      <hidden state="on"/>\n    </kvm>\n    <pmu state="off"/>')])
 C("features-smm", "SMM on with a TSEG size", VERSIONS["14"], HOST, edits=[feature('<smm state="on">\n      <tseg unit="MiB">16</tseg>\n    </smm>')], kvm=False)
 C("pm-on", "suspend enabled, on_crash and on_reboot of the user's own", VERSIONS["14"], HOST, "--pm suspend_to_mem.enabled=yes,suspend_to_disk.enabled=yes",
-  "--events on_poweroff=restart,on_reboot=destroy,on_crash=coredump-destroy", kvm=False)
+  "--events on_poweroff=destroy,on_reboot=destroy,on_crash=coredump-destroy", kvm=False)
 C("pm-none", "no pm element", VERSIONS["14"], HOST, edits=[rex(r"\n  <pm>.*?</pm>", lambda m: "")])
 C("seclabel", "a security label, idmap-free, launchSecurity-free", VERSIONS["14"], HOST, "--seclabel type=none", "--resource /machine", kvm=False)
 C("keywrap-perf", "perf events and throttle groups pass through", VERSIONS["14"], HOST, edits=[top('<perf>\n    <event name="cmt" enabled="no"/>\n  </perf>')])
@@ -417,7 +417,7 @@ C("text-charrefs", "character references in names and values", VERSIONS["14"], H
   rex(r"<name>text", lambda m: "<name>te&#120;t"), sub("host-passthrough", "host&#45;passthrough"), sub('"q35"', '"&#x71;35"')])
 C("text-pi", "a processing instruction inside the domain", VERSIONS["14"], HOST, edits=[sub("<devices>", '<?editor mode="x"?>\n  <devices>')])
 C("text-padded", "white space around a number", VERSIONS["14"], HOST, "--vcpus 6", edits=[
-  sub("<vcpu>6</vcpu>", "<vcpu>\n    6\n  </vcpu>")])
+  sub("<vcpu>6</vcpu>", "<vcpu>\n    6\n  </vcpu>")], needs="patch")
 C("text-unknown", "elements and attributes that nobody knows", VERSIONS["14"], HOST, edits=[
   sub("<vcpu>", '<vcpu x-note="mine">'), top("<futureElement mode='x'><y/></futureElement>")], needs="no-schema")
 C("name-odd", "a name with blanks, quotes and a comma", VERSIONS["14"], HOST, edits=[rex(r"<name>.*?</name>", lambda m: "<name>Mac, the \"2nd\" $HOME 'x'</name>")])

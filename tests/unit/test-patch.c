@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Properties of patching and reverting over every golden input on several hosts, and the promises of
+ * design section 4 one by one.  Run in the top folder. */
+#include "tests/unit/helpers.h"
+
+#define MAX_MESSAGES 200000
+
+static GPtrArray *inputs;
+
+/* A refusal is right for some inputs on some hosts; a result that is not stable never is. */
+static gboolean is_refusal(const GError *error)
+{
+    return (error->code == DKVM_ERROR_HOST || error->code == DKVM_ERROR_REFUSED) &&
+           strstr(error->message, "patching the result again") == NULL;
+}
+
+/* One bug shows in hundreds of inputs: the first few say enough. */
+static void fail_at(const Golden *golden, const Host *host, const char *what, const char *detail)
+{
+    static guint failures = 0;
+    g_test_fail();
+    if (failures++ >= MAX_MESSAGES) {
+        return;
+    }
+    g_test_message("%s on %s: %s: %s", golden->name, host->name, what, detail);
+}
+
+/* The first line in which A and B differ, both ways. */
+static char *difference(const char *a, const char *b)
+{
+    g_auto(GStrv) x = g_strsplit(a, "\n", -1);
+    g_auto(GStrv) y = g_strsplit(b, "\n", -1);
+    guint i = 0;
+    while (x[i] != NULL && y[i] != NULL && g_str_equal(x[i], y[i])) {
+        i++;
+    }
+    return g_strdup_printf("line %u: '%.300s' but '%.300s'", i + 1, x[i] ? x[i] : "",
+                           y[i] ? y[i] : "");
+}
+
+static void expect_same(const Golden *golden, const Host *host, const char *what, const char *is,
+                        const char *should)
+{
+    if (g_str_equal(is, should)) {
+        return;
+    }
+    g_autofree char *detail = difference(is, should);
+    g_autofree char *x = without_order(is), *y = without_order(should);
+    g_autofree char *inner = g_str_equal(x, y) ? g_strdup("ORDER ONLY") : difference(x, y);
+    g_autofree char *both = g_strconcat(detail, " SORTED ", inner, NULL);
+    fail_at(golden, host, what, both);
+}
+
+static void expect_reverted(const Golden *golden, const Host *host, const char *what,
+                            const char *reverted)
+{
+    g_autofree char *is = without_order(reverted), *was = without_order(golden->text);
+    if (!g_str_equal(is, was)) {
+        g_autofree char *detail = difference(is, was);
+        fail_at(golden, host, what, detail);
+    }
+}
+
+/* The options of GOLDEN with KEY=VALUE in addition or instead; for one call. */
+static Options with(const Golden *golden, const char *key, const char *value)
+{
+    Options options = golden->options;
+    if (g_str_equal(key, "macos")) {
+        options.macos = (char *)value;
+    } else if (g_str_equal(key, "model")) {
+        options.model = (char *)value;
+    } else {
+        options.key = (char *)key;
+        options.value = (char *)value;
+    }
+    return options;
+}
+
+/* NULL for a refusal that may be. */
+static char *patch_golden(Bench *bench, const Golden *golden, const Host *host, const char *text,
+                          const DkvmDomainState *state, const Options *options)
+{
+    g_autoptr(GError) error = NULL;
+    char *xml = try_patch(bench, text, state, options, &error);
+    if (xml == NULL && !is_refusal(error)) {
+        fail_at(golden, host, "patch", error->message);
+    }
+    return xml;
+}
+
+/* ---- over all inputs ---- */
+
+static void check_identity(const Golden *golden, const Host *host, const char *once)
+{
+    g_autoptr(DkvmDoc) before = must_parse(golden->text), after = must_parse(once);
+    static const char *const names[] = {"name", "uuid"};
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *was = dkvm_xml_text(dkvm_xml_child(xmlDocGetRootElement(before), names[i]));
+        g_autofree char *is = dkvm_xml_text(dkvm_xml_child(xmlDocGetRootElement(after), names[i]));
+        expect_same(golden, host, names[i], is, was);
+    }
+}
+
+static guint check_stable(Bench *bench, const Golden *golden, const Host *host,
+                          const DkvmDomainState *state)
+{
+    g_autofree char *once = patch_golden(bench, golden, host, golden->text, state, &golden->options);
+    if (once == NULL) {
+        return 0;
+    }
+    g_autofree char *twice = patch_golden(bench, golden, host, once, state, NULL);
+    if (twice == NULL) {
+        fail_at(golden, host, "patched again", "it was refused");
+        return 0;
+    }
+    expect_same(golden, host, "patched twice", twice, once);
+    check_identity(golden, host, once);
+    g_autofree char *reverted = must_revert(once);
+    expect_reverted(golden, host, "reverted", reverted);
+    return 1;
+}
+
+static void test_stable(gconstpointer data)
+{
+    const Host *host = data;
+    g_auto(Bench) bench = bench_new(host);
+    guint patched = 0;
+    for (guint i = 0; i < inputs->len; i++) {
+        for (gsize s = 0; s < G_N_ELEMENTS(states); s++) {
+            patched += check_stable(&bench, inputs->pdata[i], host, states[s]);
+        }
+    }
+    g_test_message("%u of %u patched", patched, inputs->len * 3);
+    g_assert_cmpuint(patched, >=, inputs->len * 3 * 9 / 10);
+}
+
+/* Patching with KEY=FIRST and then with KEY=SECOND is patching with KEY=SECOND. */
+static void check_second_wins(Bench *bench, const Golden *golden, const Host *host,
+                              const DkvmDomainState *state, const char *key, const char *first,
+                              const char *second)
+{
+    Options one = with(golden, key, first), two = with(golden, key, second);
+    Options only_second = {0};
+    if (g_str_equal(key, "macos")) {
+        only_second.macos = (char *)second;
+    } else {
+        only_second.model = (char *)second;
+    }
+    g_autofree char *before = patch_golden(bench, golden, host, golden->text, state, &one);
+    g_autofree char *direct = patch_golden(bench, golden, host, golden->text, state, &two);
+    if (before == NULL || direct == NULL) {
+        return;
+    }
+    g_autofree char *after = patch_golden(bench, golden, host, before, state, &only_second);
+    g_autofree char *what = g_strdup_printf("%s %s, then %s", key, first, second);
+    if (after == NULL) {
+        fail_at(golden, host, what, "refused");
+        return;
+    }
+    expect_same(golden, host, what, after, direct);
+}
+
+static void test_model_then_model(gconstpointer data)
+{
+    const Host *host = data;
+    g_auto(Bench) bench = bench_new(host);
+    for (guint i = 0; i < inputs->len; i++) {
+        const Golden *golden = inputs->pdata[i];
+        check_second_wins(&bench, golden, host, &as_empty, "model", "MacPro7,1", "MacPro3,1");
+        check_second_wins(&bench, golden, host, &as_installed, "model", "MacPro2,1", "MacPro5,1");
+    }
+}
+
+static void test_macos_then_macos(gconstpointer data)
+{
+    const Host *host = data;
+    g_auto(Bench) bench = bench_new(host);
+    for (guint i = 0; i < inputs->len; i++) {
+        const Golden *golden = inputs->pdata[i];
+        check_second_wins(&bench, golden, host, &as_empty, "macos", "10.6", "14");
+        check_second_wins(&bench, golden, host, &as_empty, "macos", "15", "10.11");
+        check_second_wins(&bench, golden, host, &as_installed, "macos", "10.4", "13");
+        check_second_wins(&bench, golden, host, &as_installed, "macos", "26", "10.9");
+    }
+}
+
+static const char *const some_choices[][2] = {
+    {"topology", "1x2x1"},     {"video", "vmvga"},          {"video", "none"},
+    {"nic", "e1000"},          {"disk", "sata"},            {"disk", "virtio"},
+    {"usb", "nec-xhci"},       {"usb", "ich9-ehci1"},       {"sound", "none"},
+    {"sound", "usb"},          {"hpet", "no"},              {"smbios", "type=2,product=x"},
+    {"cpu-flags", "-pcid"},    {"handoff.consoles", "off"}, {"input", "native"},
+    {"input", "commandline"},  {"macos", "14"},             {"model", "MacPro4,1"},
+    {"osk", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"},
+};
+
+static void check_forgotten(Bench *bench, const Golden *golden, const Host *host,
+                            const DkvmDomainState *state, const char *key, const char *value)
+{
+    Options plain = golden->options;
+    if (plain.key == NULL || !g_str_equal(plain.key, "machine")) {
+        plain = (Options){.macos = plain.macos, .model = plain.model};
+    }
+    if ((plain.macos && g_str_equal(key, "macos")) || (plain.model && g_str_equal(key, "model"))) {
+        return; /* that one is set already */
+    }
+    Options set = {.key = (char *)key, .value = (char *)value};
+    Options forget = {.key = (char *)key, .value = (char *)"auto"};
+    g_autofree char *never = patch_golden(bench, golden, host, golden->text, state, &plain);
+    g_autofree char *chosen =
+        never ? patch_golden(bench, golden, host, never, state, &set) : NULL;
+    if (chosen == NULL) {
+        return;
+    }
+    g_autofree char *what = g_strdup_printf("%s=%s, then auto", key, value);
+    g_autofree char *after = patch_golden(bench, golden, host, chosen, state, &forget);
+    if (after == NULL) {
+        fail_at(golden, host, what, "refused");
+        return;
+    }
+    expect_same(golden, host, what, after, never);
+    g_autofree char *reverted = must_revert(chosen);
+    expect_reverted(golden, host, what, reverted);
+}
+
+static void test_set_then_auto(gconstpointer data)
+{
+    const Host *host = data;
+    g_auto(Bench) bench = bench_new(host);
+    for (guint i = 0; i < inputs->len; i++) {
+        for (gsize k = 0; k < G_N_ELEMENTS(some_choices); k++) {
+            check_forgotten(&bench, inputs->pdata[i], host, k % 2 ? &as_empty : &as_installed,
+                            some_choices[k][0], some_choices[k][1]);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    inputs = golden_inputs();
+    static const struct {
+        const char *name;
+        GTestDataFunc test;
+    } over_all[] = {
+        {"stable", test_stable},
+        {"model-then-model", test_model_then_model},
+        {"macos-then-macos", test_macos_then_macos},
+        {"set-then-auto", test_set_then_auto},
+    };
+    for (gsize t = 0; t < G_N_ELEMENTS(over_all); t++) {
+        for (gsize h = 0; h < G_N_ELEMENTS(hosts); h++) {
+            g_autofree char *path =
+                g_strdup_printf("/patch/all/%s/%s", over_all[t].name, hosts[h].name);
+            g_test_add_data_func(path, &hosts[h], over_all[t].test);
+        }
+    }
+    int status = g_test_run();
+    g_ptr_array_unref(inputs);
+    return status;
+}
