@@ -119,16 +119,17 @@ static void remove_element(Comparison *c, xmlNode *target_parent, xmlNode *eleme
     }
 }
 
-static void compare_element(Comparison *c, xmlNode *base, xmlNode *target)
+static void compare_element(Comparison *c, xmlNode *base, xmlNode *target, guint level)
 {
-    compare_values(c, base, target);
-    if (dkvm_xml_get(base, DKVM_ID) == NULL && dkvm_node_equal(base, target)) {
+    /* Above, ids say what was moved or repeated; inside a device, equal is equal. */
+    if (level >= NUMBERED_LEVELS && dkvm_node_equal(base, target)) {
         return;
     }
+    compare_values(c, base, target);
     for (xmlNode *n = dkvm_xml_element(target->children); n != NULL; n = dkvm_xml_element(n->next)) {
         xmlNode *from = dkvm_compare_origin(c->numbered, base, n);
         if (from != NULL && from->parent == base && g_hash_table_insert(c->paired, from, n)) {
-            compare_element(c, from, n);
+            compare_element(c, from, n, level + 1);
         } else {
             add_element(c, base, n);
         }
@@ -144,6 +145,6 @@ DkvmChanges *dkvm_compare(const GPtrArray *numbered, xmlNode *base, xmlNode *tar
 {
     g_autoptr(GHashTable) paired = g_hash_table_new(NULL, NULL);
     Comparison c = {numbered, paired, base, target, dkvm_changes_new()};
-    compare_element(&c, base, target);
+    compare_element(&c, base, target, 0);
     return c.changes;
 }

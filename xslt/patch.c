@@ -539,28 +539,24 @@ static gboolean is_intact(const DkvmChange *change, gpointer data)
     return !change->edited;
 }
 
-/* Our own stylesheet is a function of its input: if taking everything back from the bytes that would be
- * stored gives the very tree that it was applied to, applying it again gives the same changes. */
-static gboolean proves_itself(const Run *run)
+/* Our own stylesheet is a function of its input: if taking everything back from the result gives the very
+ * tree that it was applied to, applying it again gives the same changes.  Uses the result up. */
+static gboolean proves_itself(Run *run)
 {
     gboolean simple = g_hash_table_size(run->keep) == 0 &&
                       (run->patcher->admin == NULL || run->patcher->admin->len == 0);
-    const char *xml = run->patched->xml;
-    g_autoptr(DkvmDoc) doc = simple ? dkvm_xml_parse(xml, strlen(xml), "result", NULL) : NULL;
-    xmlNode *domain = doc ? xmlDocGetRootElement(doc) : NULL;
-    g_autoptr(DkvmMarker) marker = domain ? dkvm_marker_read(domain, NULL) : NULL;
-    if (marker == NULL) {
+    if (!simple) {
         return FALSE;
     }
-    dkvm_commandline_group(domain);
-    dkvm_undo_look(domain, marker->changes);
-    dkvm_marker_remove(domain);
-    dkvm_undo(domain, marker->changes, is_intact, NULL);
-    return dkvm_node_equal(domain, run->base);
+    dkvm_commandline_group(run->domain);
+    dkvm_undo_look(run->domain, run->marker->changes);
+    dkvm_marker_remove(run->domain);
+    dkvm_undo(run->domain, run->marker->changes, is_intact, NULL);
+    return dkvm_node_equal(run->domain, run->base);
 }
 
-/* patch(patch(x)) = patch(x), on the bytes that would be stored. */
-static gboolean prove(const Run *run, const char *what, GError **error)
+/* patch(patch(x)) = patch(x). */
+static gboolean prove(Run *run, const char *what, GError **error)
 {
     g_autoptr(GError) inner = NULL;
     g_auto(Run) again = {.patcher = run->patcher, .state = run->state};

@@ -10,8 +10,8 @@
 /* No XML_PARSE_NOENT (it means: do substitute), DTDLOAD, DTDATTR, XINCLUDE, HUGE or RECOVER: libxml2's
  * own limits stay in force (facts/style.md C4). */
 #define PARSE_OPTIONS                                                                              \
-    (XML_PARSE_NONET | XML_PARSE_NOBLANKS | XML_PARSE_NOCDATA | XML_PARSE_NOERROR |                \
-     XML_PARSE_NOWARNING)
+    (XML_PARSE_NONET | XML_PARSE_NOBLANKS | XML_PARSE_NOCDATA | XML_PARSE_COMPACT |                \
+     XML_PARSE_NOERROR | XML_PARSE_NOWARNING)
 
 static xmlParserInput *refuse_entity(const char *url, const char *id, xmlParserCtxt *context)
 {
