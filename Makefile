@@ -53,6 +53,15 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libdkvm.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(B)/libdkvm.a $(PKG_LIBS)
 
+# The golden runner brings its own copy of models.xml (to change it), so data.o stays out.
+$(B)/tests/golden/golden: tests/golden/golden.c $(B)/libdkvm.a xslt/darwin.xsl
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(B)/libdkvm.a $(PKG_LIBS)
+
+$(B)/tests/bench/%: tests/bench/%.c $(B)/libdkvm.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(B)/libdkvm.a $(PKG_LIBS)
+
 # .incbin is invisible to -MMD.
 $(B)/xslt/data.o: $(wildcard xslt/*.xsl xslt/*.xml)
 

@@ -27,14 +27,11 @@
   <xsl:variable name="kvm" select="$domain/@type = 'kvm'"/>
   <xsl:variable name="libvirt" select="number($facts/libvirt/@version)"/>
 
-  <!-- The rows of models.xml that hold for this macOS. -->
+  <!-- The rows of models.xml that hold for this macOS; of a kind the last. -->
   <xsl:variable name="v" select="number($choices/@number)"/>
-  <xsl:variable name="rows" select="/dkvm:input/models/devices/*[
-      ($v = 0 and @version) or ($v &gt; 0 and not(@version)
-      and (not(@from) or substring-before(concat(@from, '.'), '.') * 100
-                         + concat('0', substring-after(@from, '.')) &lt;= $v)
-      and (not(@until) or substring-before(concat(@until, '.'), '.') * 100
-                          + concat('0', substring-after(@until, '.')) &gt;= $v))]"/>
+  <xsl:variable name="rows" select="/dkvm:input/models/devices/*[($v = 0 and @version = 'unknown')
+      or ($v &gt; 0 and not(@version) and (not(@from) or substring-before(concat(@from, '.'), '.') * 100
+                         + concat('0', substring-after(@from, '.')) &lt;= $v))]"/>
 
   <!-- Nothing is installed yet: no disk that could be written to, or all of them known to be empty. -->
   <xsl:variable name="fresh" select="$facts/state/@disks-empty = 'yes' or
@@ -48,7 +45,7 @@
       and (not(@index) or @index = 0) and not(starts-with(@model, 'ich9-uhci'))][1]"/>
   <xsl:variable name="usb-model">
     <xsl:call-template name="decide">
-      <xsl:with-param name="row" select="$rows[self::usb]"/>
+      <xsl:with-param name="row" select="$rows[self::usb][last()]"/>
       <xsl:with-param name="is" select="string($usb-first/@model)"/>
       <xsl:with-param name="choice" select="string($choices/@usb)"/>
     </xsl:call-template>
@@ -587,7 +584,7 @@
   <xsl:template match="devices/interface[not(@type = 'hostdev' or @type = 'vdpa' or @type = 'vhostuser')]">
     <xsl:variable name="model">
       <xsl:call-template name="decide">
-        <xsl:with-param name="row" select="$rows[self::nic]"/>
+        <xsl:with-param name="row" select="$rows[self::nic][last()]"/>
         <xsl:with-param name="is" select="string(model/@type)"/>
         <xsl:with-param name="choice" select="string($choices/@nic)"/>
       </xsl:call-template>
@@ -610,7 +607,7 @@
 
   <!-- ++ disks: source, serial, boot order and the rest stay ++ -->
 
-  <xsl:variable name="disk-row" select="$rows[self::disk]"/>
+  <xsl:variable name="disk-row" select="$rows[self::disk][last()]"/>
 
   <!-- The bus that the disk gets. -->
   <xsl:template name="disk-bus">
@@ -624,7 +621,6 @@
         </xsl:choose>
       </xsl:when>
       <xsl:when test="$choices/@disk"><xsl:value-of select="$choices/@disk"/></xsl:when>
-      <xsl:when test="$is = 'usb'">usb</xsl:when>
       <xsl:otherwise>
         <xsl:call-template name="decide">
           <xsl:with-param name="row" select="$disk-row"/>
@@ -757,7 +753,7 @@
                         or model/acceleration/@accel3d = 'yes')"><xsl:value-of select="$is"/></xsl:when>
         <xsl:otherwise>
           <xsl:call-template name="decide">
-            <xsl:with-param name="row" select="$rows[self::video]"/>
+            <xsl:with-param name="row" select="$rows[self::video][last()]"/>
             <xsl:with-param name="is" select="$is"/>
             <xsl:with-param name="choice" select="string($choices/@video)"/>
           </xsl:call-template>
@@ -785,7 +781,7 @@
   <xsl:template match="devices/sound">
     <xsl:variable name="model">
       <xsl:call-template name="decide">
-        <xsl:with-param name="row" select="$rows[self::sound]"/>
+        <xsl:with-param name="row" select="$rows[self::sound][last()]"/>
         <xsl:with-param name="is" select="string(@model)"/>
         <xsl:with-param name="choice" select="string($choices/@sound)"/>
       </xsl:call-template>

@@ -81,26 +81,6 @@ DkvmPatched *dkvm_cli_apply(DkvmCli *cli, const char *text, gsize length, const 
 
 /* ---- what stands alone ---- */
 
-static void list_models(void)
-{
-    const xmlNode *root = xmlDocGetRootElement(dkvm_models_document());
-    g_print("models:\n");
-    for (xmlNode *n = dkvm_xml_element(root->children); n != NULL; n = dkvm_xml_element(n->next)) {
-        if (!dkvm_xml_is(n, "model")) {
-            continue;
-        }
-        const char *name = dkvm_xml_get(n, "name");
-        g_print("  %-10s %s\n", name, dkvm_models_cpu(name, 0)->name);
-    }
-    g_print("macOS versions (names, model by default):\n");
-    const xmlNode *versions = dkvm_xml_child(root, "versions");
-    for (xmlNode *n = dkvm_xml_element(versions->children); n != NULL; n = dkvm_xml_element(n->next)) {
-        const char *names = dkvm_xml_get(n, "names");
-        g_print("  %-8s %-14s %s\n", dkvm_xml_get(n, "version"), names ? names : "",
-                dkvm_xml_get(n, "model"));
-    }
-}
-
 static void explain(DkvmCli *cli, GError **error)
 {
     DkvmShape shape;
@@ -137,7 +117,8 @@ static gboolean stands_alone(DkvmCli *cli, GError **error)
         return TRUE;
     }
     if (o->list_models) {
-        list_models();
+        g_autofree char *list = dkvm_models_list();
+        g_print("%s", list);
         return TRUE;
     }
     if (o->print_facts) {

@@ -215,41 +215,39 @@ const char *dkvm_models_default(DkvmMacos version)
     g_assert_not_reached(); /* test-models looks for that row */
 }
 
-static gboolean holds_for(xmlNode *use, DkvmMacos version)
-{
-    const char *from = attribute(use, "from");
-    const char *until = attribute(use, "until");
-
-    return (!from || number_to_version(from) <= version) &&
-           (!until || version <= number_to_version(until));
-}
-
-/* The name of the CPU that MODEL uses for VERSION: the first range that holds, else the default. */
+/* The name of the CPU that MODEL uses for VERSION: the last one whose from is not above it; for an unknown
+ * version the default. */
 static const char *used_cpu(xmlNode *model, DkvmMacos version)
 {
-    const char *otherwise = NULL;
+    const char *cpu = NULL;
 
     FOR_EACH(use, model, "use")
     {
-        if (version && holds_for(use, version))
-            return attribute(use, "cpu");
-        if (g_strcmp0(attribute(use, "default"), "yes") == 0)
-            otherwise = attribute(use, "cpu");
+        const char *from = attribute(use, "from");
+        gboolean holds = version ? !from || number_to_version(from) <= version
+                                 : g_strcmp0(attribute(use, "default"), "yes") == 0;
+
+        cpu = holds ? attribute(use, "cpu") : cpu;
     }
-    return otherwise;
+    return cpu;
 }
 
-const DkvmCpuModel *dkvm_models_cpu(const char *model, DkvmMacos version)
+static const DkvmCpuModel *find_cpu(const char *name)
 {
     const DkvmCpuModel *const *cpus = dkvm_models_cpus();
-    xmlNode *node = model_node(model);
-    const char *name = node ? used_cpu(node, version) : NULL;
 
     for (gsize i = 0; name && cpus[i]; i++) {
         if (strcmp(cpus[i]->name, name) == 0)
             return cpus[i];
     }
     return NULL;
+}
+
+const DkvmCpuModel *dkvm_models_cpu(const char *model, DkvmMacos version)
+{
+    xmlNode *node = model_node(model);
+
+    return node ? find_cpu(used_cpu(node, version)) : NULL;
 }
 
 /* ---- CPUs --------------------------------------------------------------------------------- */
@@ -286,4 +284,38 @@ const DkvmCpuModel *const *dkvm_models_cpus(void)
         g_once_init_leave(&all, g_ptr_array_free(cpus, FALSE));
     }
     return (const DkvmCpuModel *const *)all;
+}
+
+static void list_model(GString *text, xmlNode *model)
+{
+    g_string_append_printf(text, "  %s\n", attribute(model, "name"));
+    FOR_EACH(use, model, "use")
+    {
+        const char *from = attribute(use, "from");
+        const DkvmCpuModel *cpu = find_cpu(attribute(use, "cpu"));
+
+        if (cpu)
+            g_string_append_printf(text, "    macOS %s and newer: %s (libvirt: %s)\n",
+                                   from ? from : "10.4", cpu->name, cpu->libvirt);
+    }
+}
+
+static void list_version(GString *text, xmlNode *version)
+{
+    const char *names = attribute(version, "names");
+
+    g_string_append_printf(text, "  %-8s %-14s %s\n", attribute(version, "version"),
+                           names ? names : "", attribute(version, "model"));
+}
+
+char *dkvm_models_list(void)
+{
+    GString *text = g_string_new("models and their CPUs:\n");
+
+    FOR_EACH(model, xmlDocGetRootElement(dkvm_models_document()), "model")
+    list_model(text, model);
+    g_string_append(text, "macOS versions (name, model by default):\n");
+    FOR_EACH(version, root_child("versions"), "macos")
+    list_version(text, version);
+    return g_string_free(text, FALSE);
 }

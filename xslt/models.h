@@ -37,3 +37,6 @@ const char *dkvm_models_default(DkvmMacos version);
 const DkvmCpuModel *dkvm_models_cpu(const char *model, DkvmMacos version);
 /* All CPUs of the table (for asking a host about each); NULL-terminated, owned by the library. */
 const DkvmCpuModel *const *dkvm_models_cpus(void);
+
+/* The table for people (--list-models).  Returns a new string. */
+char *dkvm_models_list(void);

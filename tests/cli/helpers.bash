@@ -146,7 +146,8 @@ PYTHON
 
 # A domain in which nearly everything is other than a Mac has it.  $METADATA and $DEVICES are put in.
 domain() {
-    cat <<EOT
+    local text
+    read -r -d '' text <<EOT || true
 <domain type='kvm'>
   <name>mac</name>
   <uuid>$UUID</uuid>
@@ -192,6 +193,7 @@ domain() {
   </devices>
 </domain>
 EOT
+    printf '%s\n' "$text" # a builtin: what is put in may be larger than a command line
 }
 
 # edit FILE PATTERN REPLACEMENT [COUNT]: a user's edit (a Python expression, "." takes line ends too); it
@@ -240,14 +242,25 @@ patched() { # INTO ARGUMENT...
     on_file 0 "$@" && cp "$T/out" "$into"
 }
 
-# The same elements, attributes (in any order: libvirt has its own), text and comments.
+# The same elements, text and comments; attributes and dkvm's records in any order.
 same_xml() { # A B
     python3 - "$@" <<'PYTHON'
 import difflib, sys
-from xml.etree.ElementTree import canonicalize
-a, b = (canonicalize(from_file=path, with_comments=True).splitlines() for path in sys.argv[1:3])
-lines = list(difflib.unified_diff(a, b, *sys.argv[1:3], lineterm=""))
-print("\n".join(lines))
-sys.exit(1 if lines else 0)
+import xml.etree.ElementTree as tree
+
+def lines(path):
+    root = tree.parse(path, tree.XMLParser(target=tree.TreeBuilder(insert_comments=True))).getroot()
+    for marker in root.iter("{urn:dkvm:domain:1.0}darwin"):
+        marker.text = "\n"
+        for record in marker:
+            record.tail = "\n"
+        marker[:] = sorted(marker, key=tree.tostring)
+    return tree.canonicalize(tree.tostring(root, "unicode"), with_comments=True).splitlines()
+
+a, b = (lines(path) for path in sys.argv[1:3])
+different = list(difflib.unified_diff(a, b, *sys.argv[1:3], lineterm="", n=1))
+if different:
+    print("\n".join(different[:20]))
+    sys.exit(1)
 PYTHON
 }

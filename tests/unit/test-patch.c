@@ -3,7 +3,7 @@
  * design section 4 one by one.  Run in the top folder. */
 #include "tests/unit/helpers.h"
 
-#define MAX_MESSAGES 200000
+#define MAX_MESSAGES 24
 
 static GPtrArray *inputs;
 
@@ -46,9 +46,8 @@ static void expect_same(const Golden *golden, const Host *host, const char *what
     }
     g_autofree char *detail = difference(is, should);
     g_autofree char *x = without_order(is), *y = without_order(should);
-    g_autofree char *inner = g_str_equal(x, y) ? g_strdup("ORDER ONLY") : difference(x, y);
-    g_autofree char *both = g_strconcat(detail, " SORTED ", inner, NULL);
-    fail_at(golden, host, what, both);
+    g_autofree char *hint = g_strconcat(detail, g_str_equal(x, y) ? " (order only)" : "", NULL);
+    fail_at(golden, host, what, hint);
 }
 
 static void expect_reverted(const Golden *golden, const Host *host, const char *what,
@@ -228,7 +227,8 @@ static void test_set_then_auto(gconstpointer data)
     const Host *host = data;
     g_auto(Bench) bench = bench_new(host);
     for (guint i = 0; i < inputs->len; i++) {
-        for (gsize k = 0; k < G_N_ELEMENTS(some_choices); k++) {
+        /* A fifth of the choices for each; every choice meets every kind of input on some host. */
+        for (gsize k = (i + (gsize)(host - hosts)) % 5; k < G_N_ELEMENTS(some_choices); k += 5) {
             check_forgotten(&bench, inputs->pdata[i], host, k % 2 ? &as_empty : &as_installed,
                             some_choices[k][0], some_choices[k][1]);
         }
