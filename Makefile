@@ -12,14 +12,15 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 PKGS := glib-2.0 gio-2.0 gio-unix-2.0 json-glib-1.0 libxml-2.0 libxslt libvirt
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
-PKG_LIBS = $(shell pkg-config --libs $(PKGS))
+# Looked up when first used: "make deps" must work where pkg-config is not installed yet.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 WARN := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes \
 	-Wundef -Wpointer-arith -Wwrite-strings -Wno-unused-parameter
-HARDEN := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fPIE -fstack-protector-strong \
+HARDEN ?= -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong \
 	-fstack-clash-protection -fcf-protection=full
 CFLAGS ?= -g
-ALL_CFLAGS = -std=gnu17 $(WARN) $(HARDEN) -I. -D_GNU_SOURCE -DDKVM_VERSION='"$(VERSION)"' \
+ALL_CFLAGS = -std=gnu17 -fPIE $(WARN) $(HARDEN) -I. -D_GNU_SOURCE -DDKVM_VERSION='"$(VERSION)"' \
 	-DDKVM_SYSCONFDIR='"$(sysconfdir)"' $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
 
@@ -27,13 +28,17 @@ ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
 OSK := $(shell sed -n 's/^osk *= *//p' packaging/dkvm.conf)
 
 LIB_SRC := $(wildcard lib/*.c)
-# What belongs to the program alone stays out of the archive that the unit tests link.
 PATCH_SRC := $(filter-out xslt/dkvm-patch.c,$(wildcard xslt/*.c))
-OBJ = $(patsubst %.c,$(B)/%.o,$(LIB_SRC) $(PATCH_SRC))
+OBJ := $(patsubst %.c,$(B)/%.o,$(LIB_SRC) $(PATCH_SRC))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test-*.c))
+GOLDEN := $(B)/tests/golden/golden
+BENCH := $(B)/tests/bench/input-trees
 PROGRAMS := $(B)/dkvm-patch
+MAN := $(B)/dkvm-patch.1 $(B)/dkvm.conf.5
 
-all: $(PROGRAMS)
+all: $(PROGRAMS) $(MAN)
+
+### building
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -42,9 +47,13 @@ $(B)/%.o: %.c
 $(B)/lib/config.o: ALL_CFLAGS += -DDKVM_DEFAULT_OSK='"$(OSK)"'
 $(B)/lib/config.o: packaging/dkvm.conf
 
-# Everything of a program but main(), so that the unit tests link the same objects.
+# .incbin is invisible to -MMD.
+$(B)/xslt/data.o: $(wildcard xslt/*.xsl xslt/*.xml)
+
+# Everything of the programs but their main(), so that the tests link the same objects.
 $(B)/libdkvm.a: $(OBJ)
-	rm -f $@ && ar rcs $@ $(OBJ)
+	@rm -f $@
+	ar rcs $@ $(OBJ)
 
 $(B)/dkvm-patch: $(B)/xslt/dkvm-patch.o $(B)/libdkvm.a
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
@@ -54,7 +63,7 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libdkvm.a
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(B)/libdkvm.a $(PKG_LIBS)
 
 # The golden runner brings its own copy of models.xml (to change it), so data.o stays out.
-$(B)/tests/golden/golden: tests/golden/golden.c $(B)/libdkvm.a xslt/darwin.xsl
+$(GOLDEN): tests/golden/golden.c $(B)/libdkvm.a xslt/darwin.xsl
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(B)/libdkvm.a $(PKG_LIBS)
 
@@ -62,9 +71,101 @@ $(B)/tests/bench/%: tests/bench/%.c $(B)/libdkvm.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(B)/libdkvm.a $(PKG_LIBS)
 
-# .incbin is invisible to -MMD.
-$(B)/xslt/data.o: $(wildcard xslt/*.xsl xslt/*.xml)
+$(B)/%.1: xslt/%.1.scd
+	@mkdir -p $(@D)
+	scdoc <$< >$@
 
--include $(OBJ:.o=.d) $(B)/xslt/dkvm-patch.d $(UNIT:=.d)
-.PHONY: all
+$(B)/%.5: lib/%.5.scd
+	@mkdir -p $(@D)
+	scdoc <$< >$@
+
+### what a newcomer runs
+
+# Lists what is missing and installs it (asks on a terminal; YES=1 does not).
+deps:
+	packaging/deps.sh build test lint
+
+build-deps:
+	@packaging/deps.sh build
+test-deps:
+	@packaging/deps.sh build test
+lint-deps:
+	@packaging/deps.sh build lint
+
+demo: test-deps
+	@$(MAKE) --no-print-directory all
+	DKVM_BUILD=$(B) tests/demo
+
+# Everything once, at most 30 minutes on 2 cores.
+check: test-deps
+	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH)
+	DKVM_BUILD=$(B) tests/run check
+
+# Without a limit: all inputs on both libvirts, long fuzzing, sanitizers, valgrind, coverage.
+check-long: test-deps
+	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH)
+	DKVM_BUILD=$(B) tests/run long
+
+bench: test-deps
+	@$(MAKE) --no-print-directory all $(BENCH)
+	DKVM_BUILD=$(B) tests/bench/run
+
+coverage: test-deps
+	tests/coverage
+
+# 30 seconds a target; FUZZ_SECONDS says otherwise.
+fuzz: test-deps
+	tests/fuzz/run $${FUZZ_SECONDS:-30}
+
+lint: lint-deps
+	B=$(B) tests/lint
+
+# Writes tests/golden/out anew; git diff shows what that changes.
+golden: $(GOLDEN)
+	$(GOLDEN) --regenerate
+
+### installing
+
+install: all
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
+		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(sysconfdir)/dkvm
+	install -m 755 $(B)/dkvm-patch $(DESTDIR)$(bindir)/dkvm-patch
+	install -m 644 xslt/darwin.xsl xslt/models.xml $(DESTDIR)$(datadir)/dkvm/
+	install -m 644 $(B)/dkvm-patch.1 $(DESTDIR)$(mandir)/man1/
+	install -m 644 $(B)/dkvm.conf.5 $(DESTDIR)$(mandir)/man5/
+	test -e $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf || \
+		install -m 644 packaging/dkvm.conf $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf
+
+# What install made, and nothing else: a dkvm.conf that was changed stays.
+uninstall:
+	rm -f $(DESTDIR)$(bindir)/dkvm-patch $(DESTDIR)$(datadir)/dkvm/darwin.xsl \
+		$(DESTDIR)$(datadir)/dkvm/models.xml $(DESTDIR)$(mandir)/man1/dkvm-patch.1 \
+		$(DESTDIR)$(mandir)/man5/dkvm.conf.5
+	! cmp -s packaging/dkvm.conf $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf || \
+		rm -f $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf
+	for d in $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(sysconfdir)/dkvm; do \
+		! test -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
+
+# The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
+clean:
+	rm -rf $(B)/lib $(B)/xslt $(B)/tests $(B)/*.a $(B)/*.json $(MAN) $(PROGRAMS)
+
+help:
+	@echo 'all          build dkvm-patch and its man pages (default)'
+	@echo 'demo         the main job on a libvirtd of its own, shown step by step'
+	@echo 'check        all tests, once'
+	@echo 'check-long   the same with everything that takes long'
+	@echo 'bench        ratios, also in $(B)/bench.json'
+	@echo 'coverage     line coverage of all tests that need no libvirtd'
+	@echo 'fuzz         the fuzzers, FUZZ_SECONDS (30) each'
+	@echo 'lint         compilers, analyzers, formatting, spelling'
+	@echo 'golden       write the expected files of the golden pairs anew'
+	@echo 'install, uninstall   DESTDIR, prefix, bindir, datadir, mandir, sysconfdir are honoured'
+	@echo 'deps         install the Debian packages that all this needs'
+	@echo 'clean        remove what was built, keep the cache'
+
+-include $(OBJ:.o=.d) $(B)/xslt/dkvm-patch.d $(UNIT:=.d) $(GOLDEN).d $(BENCH).d
+.PHONY: all deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
+	install uninstall clean help
 .DELETE_ON_ERROR:
+.SECONDARY:

@@ -506,13 +506,16 @@
     <xsl:copy><xsl:copy-of select="@dkvm-id"/><xsl:attribute name="model">none</xsl:attribute></xsl:copy>
   </xsl:template>
 
-  <!-- Another watchdog keeps running, but must not reset a guest that has no driver for it. -->
+  <!-- Another watchdog keeps running, but must not reset a guest that has no driver for it.  libvirt before
+       9.1 does not know the chip set's and refuses the domain. -->
   <xsl:template match="devices/watchdog">
-    <xsl:copy>
-      <xsl:copy-of select="@*"/>
-      <xsl:attribute name="action">none</xsl:attribute>
-      <xsl:apply-templates select="node()" mode="device"/>
-    </xsl:copy>
+    <xsl:if test="not(@model = 'itco' and $libvirt &gt; 0 and $libvirt &lt; 9001000)">
+      <xsl:copy>
+        <xsl:copy-of select="@*"/>
+        <xsl:attribute name="action">none</xsl:attribute>
+        <xsl:apply-templates select="node()" mode="device"/>
+      </xsl:copy>
+    </xsl:if>
   </xsl:template>
 
   <!-- ++ addresses: let go when the bus that they name goes ++ -->

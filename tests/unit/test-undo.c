@@ -54,8 +54,8 @@ static const struct {
     {"attribute-changed", "<timer name='hpet' present='yes'/>\n    <timer name='pit'",
      "<timer name='hpet' present='no'/>\n    <timer name='pit'", "name='hpet' present='yes'",
      "hpet"},
-    {"attribute-added", "  <cpu mode='host-passthrough' check='none' migratable='on'>",
-     "  <cpu mode='host-passthrough' check='none' migratable='off'>", "migratable='on'", "cpu"},
+    {"attribute-added", "  <cpu mode='host-passthrough' check='none' migratable='on'",
+     "  <cpu mode='host-passthrough' check='none' migratable='off'", "migratable='on'", "cpu"},
     {"added-element-changed", "  <smm state='off'/>\n  </features>",
      "  <smm state='on'/>\n  </features>", "  <smm state='off'/>\n  </features>", "features"},
     {"added-element-removed", "    <input type='tablet' bus='usb'/>\n    <input type='k",
@@ -100,9 +100,11 @@ static void test_edit(gconstpointer data)
     if (edits[i].gone != NULL) {
         assert_lacks(reverted, edits[i].gone);
     }
-    g_autofree char *core = g_strstrip(g_strdup(edits[i].to));
-    core[strcspn(core, "\n")] = '\0';
-    assert_contains(reverted, core);
+    if (!g_str_has_suffix(edits[i].from, edits[i].to)) { /* no removal */
+        g_autofree char *core = g_strstrip(g_strdup(edits[i].to));
+        core[strcspn(core, "\n")] = '\0';
+        assert_contains(reverted, core);
+    }
 }
 
 /* --set PART=auto gives the edit up. */
@@ -324,6 +326,7 @@ static void add(const char *group, const char *name, gsize i, GTestDataFunc test
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_set_nonfatal_assertions();
     for (gsize i = 0; i < G_N_ELEMENTS(edits); i++) {
         add("edit", edits[i].name, i, test_edit);
         add("edit-forgotten", edits[i].name, i, test_edit_forgotten);
