@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* /etc/dkvm/dkvm.conf and /etc/dkvm/dkvm.conf.d/ *.conf (strcmp order; a later file overrides single
- * keys), as GKeyFile, with strict keys: an unknown group or key is an error that names file, group
- * and key.  Missing files mean the defaults. */
+/* /etc/dkvm/dkvm.conf and /etc/dkvm/dkvm.conf.d/ *.conf (strcmp order; a later file overrides
+ * single keys), as GKeyFile, with strict keys: an unknown group or key is an error that names file,
+ * group and key.  Missing files mean the defaults. */
 #pragma once
 
 #include <glib.h>
@@ -13,13 +13,13 @@ typedef enum {
 } DkvmMatch;
 
 typedef struct {
-    DkvmMatch match;            /* [define] match */
-    char **names;               /* [define] names: globs; empty list: every name */
-    gboolean first_boot_restart;/* [define] first-boot = restart (default) or leave */
-    char *model;                /* [define] model, or NULL: by macOS version */
-    double settle_seconds;      /* [define] settle-seconds, 0 to 60; default 1.5 */
-    char *osk;                  /* [smc] osk: 64 printable ASCII characters, no comma; unset: the
-                                 * key that packaging/dkvm.conf ships */
+    DkvmMatch match;             /* [define] match */
+    char **names;                /* [define] names: globs; empty list: every name */
+    gboolean first_boot_restart; /* [define] first-boot = restart (default) or leave */
+    char *model;                 /* [define] model, or NULL: by macOS version */
+    double settle_seconds;       /* [define] settle-seconds, 0 to 60; default 1.5 */
+    char *osk;                   /* [smc] osk: 64 printable ASCII characters, no comma; unset: the
+                                  * key that packaging/dkvm.conf ships */
 } DkvmConfig;
 
 /* Reads the configuration below the root prefix.  Returns a new object or NULL with

@@ -15,7 +15,8 @@ struct DkvmOutput {
     gboolean written;
 };
 
-static gboolean fail(const DkvmOutput *output, const char *operation, const char *name, GError **error)
+static gboolean fail(const DkvmOutput *output, const char *operation, const char *name,
+                     GError **error)
 {
     g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE,
                 "cannot %s %s/%s: %s; is there room, and may this user write there?", operation,
@@ -51,7 +52,8 @@ static gboolean write_all(int fd, const char *data, gsize length)
     return TRUE;
 }
 
-static gboolean give_up(const DkvmOutput *output, const char *temporary, const char *name, GError **error)
+static gboolean give_up(const DkvmOutput *output, const char *temporary, const char *name,
+                        GError **error)
 {
     fail(output, "write", name, error);
     unlinkat(output->fd, temporary, 0);
@@ -62,7 +64,8 @@ gboolean dkvm_output_write(DkvmOutput *output, const char *name, const char *dat
                            GError **error)
 {
     g_autofree char *temporary = g_strdup_printf(".dkvm-%08x%08x", g_random_int(), g_random_int());
-    int fd = openat(output->fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    int fd =
+        openat(output->fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0) {
         return fail(output, "create a file for", name, error);
     }
@@ -80,7 +83,8 @@ gboolean dkvm_output_close(DkvmOutput *output, GError **error)
     if (output == NULL) {
         return TRUE;
     }
-    gboolean good = !output->written || syncfs(output->fd) == 0 || fail(output, "bring to disk", "", error);
+    gboolean good =
+        !output->written || syncfs(output->fd) == 0 || fail(output, "bring to disk", "", error);
     close(output->fd);
     g_free(output->directory);
     g_free(output);

@@ -25,8 +25,8 @@ static void close_fd(int *fd)
 
 static gboolean refuse(GError **error, const char *path, const char *reason)
 {
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE,
-                "cannot use the admin's stylesheets: %s: %s", path, reason);
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE, "cannot use the admin's stylesheets: %s: %s",
+                path, reason);
     return FALSE;
 }
 
@@ -37,8 +37,9 @@ static gboolean is_roots_alone(int fd, const char *path, GError **error)
         return refuse(error, path, g_strerror(errno));
     }
     if (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-        return refuse(error, path, "must belong to root and be writable by nobody else (chown root, "
-                                   "chmod go-w)");
+        return refuse(error, path,
+                      "must belong to root and be writable by nobody else (chown root, "
+                      "chmod go-w)");
     }
     return TRUE;
 }
@@ -114,7 +115,8 @@ static void free_names(struct dirent **names, int count)
 
 GPtrArray *dkvm_admin_stylesheets(GError **error)
 {
-    g_autoptr(GPtrArray) sheets = g_ptr_array_new_with_free_func((GDestroyNotify)dkvm_stylesheet_free);
+    g_autoptr(GPtrArray) sheets =
+        g_ptr_array_new_with_free_func((GDestroyNotify)dkvm_stylesheet_free);
     g_autoptr(GError) inner = NULL;
     AUTO_FD folder = open_folder(&inner);
     if (inner != NULL) {

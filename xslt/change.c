@@ -18,7 +18,8 @@ DkvmChanges *dkvm_changes_new(void)
     DkvmChanges *changes = g_new0(DkvmChanges, 1);
     changes->list = g_ptr_array_new_with_free_func(change_free);
     changes->store = xmlNewDoc(BAD_CAST "1.0");
-    xmlDocSetRootElement(changes->store, xmlNewDocNode(changes->store, NULL, BAD_CAST "store", NULL));
+    xmlDocSetRootElement(changes->store,
+                         xmlNewDocNode(changes->store, NULL, BAD_CAST "store", NULL));
     return changes;
 }
 
@@ -62,8 +63,8 @@ static gboolean both_or_neither_equal(const xmlNode *a, const xmlNode *b)
 
 gboolean dkvm_change_equal(const DkvmChange *a, const DkvmChange *b)
 {
-    return a->kind == b->kind && g_str_equal(a->at, b->at) && both_or_neither_equal(a->was, b->was) &&
-           both_or_neither_equal(a->now, b->now);
+    return a->kind == b->kind && g_str_equal(a->at, b->at) &&
+           both_or_neither_equal(a->was, b->was) && both_or_neither_equal(a->now, b->now);
 }
 
 /* ---- nodes ---- */
@@ -169,8 +170,8 @@ gboolean dkvm_node_equal(const xmlNode *a, const xmlNode *b)
 
 gboolean dkvm_node_is_container(const xmlNode *node)
 {
-    static const char *const names[] = {"os", "firmware", "features", "cpu",
-                                        "clock", "pm", "memoryBacking", NULL};
+    static const char *const names[] = {"os",    "firmware", "features",      "cpu",
+                                        "clock", "pm",       "memoryBacking", NULL};
     if (dkvm_xml_has_ns(node, DKVM_NS_QEMU)) {
         return xmlStrEqual(node->name, BAD_CAST "commandline");
     }

@@ -44,12 +44,12 @@ static gboolean is_cpu_flags(const char *value)
     return good;
 }
 
-/* QEMU's own syntax (-smbios type=N,key=value), "," inside a value doubled; file= would read a file of
- * the host. */
+/* QEMU's own syntax (-smbios type=N,key=value), "," inside a value doubled; file= would read a file
+ * of the host. */
 static gboolean is_smbios_pair(const char *pair)
 {
-    static const char *const keys[] = {"manufacturer", "product", "version",  "serial",    "uuid",
-                                       "sku",          "family",  "location", "asset", NULL};
+    static const char *const keys[] = {"manufacturer", "product", "version",  "serial", "uuid",
+                                       "sku",          "family",  "location", "asset",  NULL};
     g_auto(GStrv) halves = g_strsplit(pair, "=", 2);
     if (g_strv_length(halves) != 2 || !g_strv_contains((const char *const *)halves, halves[0]) ||
         !g_strv_contains(keys, halves[0])) {
@@ -67,7 +67,8 @@ static gboolean is_smbios(const char *value)
 {
     static const char *const types[] = {"type=0", "type=1", "type=2", "type=3", "type=4", NULL};
     g_auto(GStrv) halves_by_comma = g_strsplit(value, ",,", 16);
-    g_autofree char *joined = g_strjoinv("\x01", halves_by_comma); /* an escaped comma is no separator */
+    g_autofree char *joined =
+        g_strjoinv("\x01", halves_by_comma); /* an escaped comma is no separator */
     for (const char *p = value; *p != '\0'; p++) {
         if (!g_ascii_isprint(*p)) {
             return FALSE;
@@ -114,7 +115,8 @@ static const struct {
     {"cpu-flags", NULL, "+name or -name, comma-separated; name of a-z 0-9 _ . -", is_cpu_flags},
 };
 
-/* The steps of the hand-over that a domain may switch off (design: a marker may only turn a step off). */
+/* The steps of the hand-over that a domain may switch off (design: a marker may only turn a step
+ * off). */
 static gboolean is_handoff(const char *key)
 {
     if (!g_str_has_prefix(key, HANDOFF)) {
@@ -143,14 +145,16 @@ static char *all_keys(void)
 
 static gboolean refuse(const char *key, const char *takes, GError **error)
 {
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT, "cannot set %s: it takes %s, or auto", key, takes);
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT, "cannot set %s: it takes %s, or auto", key,
+                takes);
     return FALSE;
 }
 
 gboolean dkvm_choice_check(const char *key, const char *value, GError **error)
 {
     if (is_handoff(key)) {
-        return g_str_equal(value, "off") || refuse(key, "off (a domain can only turn a step off)", error);
+        return g_str_equal(value, "off") ||
+               refuse(key, "off (a domain can only turn a step off)", error);
     }
     for (gsize i = 0; i < G_N_ELEMENTS(keys); i++) {
         if (!g_str_equal(key, keys[i].key)) {
@@ -160,8 +164,8 @@ gboolean dkvm_choice_check(const char *key, const char *value, GError **error)
         return good || refuse(key, keys[i].values ? keys[i].values : keys[i].grammar, error);
     }
     g_autofree char *known = all_keys();
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT, "cannot set '%.64s': there is no such key; keys: %s",
-                key, known);
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                "cannot set '%.64s': there is no such key; keys: %s", key, known);
     return FALSE;
 }
 
@@ -174,7 +178,8 @@ gboolean dkvm_choice_parse(const char *text, char **key, char **value, GError **
         return FALSE;
     }
     g_autofree char *name = g_strndup(text, equals - text);
-    gboolean forget = g_str_equal(equals + 1, "auto") && (dkvm_part_exists(name) || is_handoff(name));
+    gboolean forget =
+        g_str_equal(equals + 1, "auto") && (dkvm_part_exists(name) || is_handoff(name));
     for (gsize i = 0; i < G_N_ELEMENTS(keys) && g_str_equal(equals + 1, "auto"); i++) {
         forget |= g_str_equal(name, keys[i].key);
     }

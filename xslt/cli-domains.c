@@ -24,7 +24,8 @@ static DkvmPatched *make(const char *xml, gpointer data, GError **error)
         }
         state = dkvm_connection_state(work->domain, xml, facts);
     }
-    return dkvm_cli_apply(work->cli, xml, strlen(xml), virDomainGetName(work->domain), &state, error);
+    return dkvm_cli_apply(work->cli, xml, strlen(xml), virDomainGetName(work->domain), &state,
+                          error);
 }
 
 /* What the new definition waits for. */
@@ -35,8 +36,10 @@ static char *what_then(virDomainPtr domain)
         g_string_append(text, "takes effect at the next start (a restart from inside is not one)");
     }
     if (virDomainHasManagedSaveImage(domain, 0) == 1) {
-        g_string_append_printf(text, "%sit has a managed save, which starts the old machine (virsh "
-                                     "managedsave-remove)", text->len ? "; " : "");
+        g_string_append_printf(text,
+                               "%sit has a managed save, which starts the old machine (virsh "
+                               "managedsave-remove)",
+                               text->len ? "; " : "");
     }
     if (virDomainSnapshotNum(domain, VIR_DOMAIN_SNAPSHOT_LIST_INTERNAL) > 0) {
         g_string_append_printf(text, "%sit has internal snapshots, which start the old machine",
@@ -54,9 +57,11 @@ static void one_domain(DkvmCli *cli, virDomainPtr domain)
     g_autofree char *then = NULL;
     gboolean stored = FALSE;
     if (virDomainIsPersistent(domain) == 0) {
-        g_set_error(&error, DKVM_ERROR, DKVM_ERROR_REFUSED,
-                    "cannot patch %s: it is transient, it has no definition that a next start would use; "
-                    "define it first (virsh dumpxml | virsh define)", name);
+        g_set_error(
+            &error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+            "cannot patch %s: it is transient, it has no definition that a next start would use; "
+            "define it first (virsh dumpxml | virsh define)",
+            name);
         dkvm_cli_report(cli, name, NULL, FALSE, NULL, error);
         return;
     }
@@ -116,12 +121,15 @@ void dkvm_cli_domains(DkvmCli *cli)
 static gboolean exists(DkvmCli *cli, const DkvmPatched *patched, GError **error)
 {
     virDomainPtr by_name = virDomainLookupByName(cli->conn, patched->name);
-    virDomainPtr by_uuid = patched->uuid ? virDomainLookupByUUIDString(cli->conn, patched->uuid) : NULL;
+    virDomainPtr by_uuid =
+        patched->uuid ? virDomainLookupByUUIDString(cli->conn, patched->uuid) : NULL;
     gboolean found = by_name != NULL || by_uuid != NULL;
     if (found) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
-                    "cannot create %s: there is a domain with this %s; rename one of them, or patch the "
-                    "existing one by its name", patched->name, by_name ? "name" : "UUID");
+        g_set_error(
+            error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+            "cannot create %s: there is a domain with this %s; rename one of them, or patch the "
+            "existing one by its name",
+            patched->name, by_name ? "name" : "UUID");
     }
     if (by_name != NULL) {
         virDomainFree(by_name);

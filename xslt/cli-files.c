@@ -65,9 +65,11 @@ static void one_file(DkvmCli *cli, DkvmOutput *output, const char *path)
     gboolean stored = FALSE;
     gsize length = 0;
     if (cli->options->in_place && is_libvirts(path)) {
-        g_set_error(&error, DKVM_ERROR, DKVM_ERROR_REFUSED,
-                    "cannot rewrite %s: it is libvirt's own copy, which libvirt would write over; name "
-                    "the domain instead: dkvm-patch DOMAIN", path);
+        g_set_error(
+            &error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+            "cannot rewrite %s: it is libvirt's own copy, which libvirt would write over; name "
+            "the domain instead: dkvm-patch DOMAIN",
+            path);
         dkvm_cli_report(cli, what, NULL, FALSE, NULL, error);
         return;
     }

@@ -44,8 +44,8 @@ static const char *result_word(const DkvmCli *cli, const DkvmPatched *patched, g
     return cli->options->revert ? "reverted" : "patched";
 }
 
-static void report_json(DkvmCli *cli, const char *object, const DkvmPatched *patched, gboolean stored,
-                        const char *text, const GError *error)
+static void report_json(DkvmCli *cli, const char *object, const DkvmPatched *patched,
+                        gboolean stored, const char *text, const GError *error)
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
     json_builder_begin_object(b);
@@ -89,8 +89,8 @@ static void say_lines(const char *object, const GPtrArray *lines)
     }
 }
 
-static void say_result(DkvmCli *cli, const char *object, const DkvmPatched *patched, gboolean stored,
-                       const char *text)
+static void say_result(DkvmCli *cli, const char *object, const DkvmPatched *patched,
+                       gboolean stored, const char *text)
 {
     const DkvmOptions *o = cli->options;
     g_autoptr(GError) error = NULL;
@@ -106,7 +106,8 @@ static void say_result(DkvmCli *cli, const char *object, const DkvmPatched *patc
     }
     if (o->dry_run) {
         say_lines(object, patched->done);
-        g_print("%s: %s\n", object, patched->changed ? "would be changed as above" : "nothing to do");
+        g_print("%s: %s\n", object,
+                patched->changed ? "would be changed as above" : "nothing to do");
     }
     if (o->diff || o->dry_run) {
         say_lines(object, patched->kept);

@@ -9,20 +9,20 @@
 #include "xslt/patch.h"
 
 typedef struct {
-    char *connect;       /* -c */
+    char *connect; /* -c */
     gboolean file, in_place, all, diff, dry_run, revert, forget, check, create, json;
-    char *output_dir;    /* -o */
-    char *facts;         /* --facts */
-    const char *model;   /* -m, our spelling */
-    DkvmMacos macos;     /* --macos */
-    GHashTable *set;     /* -s: key -> value or "auto" */
-    char **operands;     /* never NULL */
-    char *explain;       /* --explain-topology */
+    char *output_dir;  /* -o */
+    char *facts;       /* --facts */
+    const char *model; /* -m, our spelling */
+    DkvmMacos macos;   /* --macos */
+    GHashTable *set;   /* -s: key -> value or "auto" */
+    char **operands;   /* never NULL */
+    char *explain;     /* --explain-topology */
     gboolean print_facts, list_models, version;
 } DkvmOptions;
 
-/* Parses the command line.  Returns FALSE with an error whose code is the exit code.  --help prints and
- * exits 0. */
+/* Parses the command line.  Returns FALSE with an error whose code is the exit code.  --help prints
+ * and exits 0. */
 gboolean dkvm_options_parse(DkvmOptions *options, int *argc, char ***argv, GError **error);
 void dkvm_options_clear(DkvmOptions *options);
 
@@ -30,12 +30,12 @@ void dkvm_options_clear(DkvmOptions *options);
 typedef struct {
     const DkvmOptions *options;
     DkvmConfig *config;
-    virConnectPtr conn;    /* NULL for plain files */
-    DkvmFacts *facts;      /* made when first needed */
+    virConnectPtr conn; /* NULL for plain files */
+    DkvmFacts *facts;   /* made when first needed */
     GPtrArray *admin;
-    DkvmPatcher *patcher;  /* made when first needed; NULL for --revert */
-    int exit_code;         /* the highest so far */
-    GPtrArray *outcomes;   /* JsonNode*, for --json */
+    DkvmPatcher *patcher; /* made when first needed; NULL for --revert */
+    int exit_code;        /* the highest so far */
+    GPtrArray *outcomes;  /* JsonNode*, for --json */
 } DkvmCli;
 
 /* The patcher for this run; makes facts and patcher at the first call.  NULL with an error. */
@@ -48,8 +48,8 @@ DkvmPatched *dkvm_cli_apply(DkvmCli *cli, const char *text, gsize length, const 
                             const DkvmDomainState *state, GError **error);
 
 /* Tells what happened to OBJECT (a domain's name or a file).  PATCHED may be NULL (with ERROR).
- * TEXT: a line for people about what follows ("takes effect at the next start"), or NULL.  Raises the exit
- * code.  STORED: the new definition was written somewhere. */
+ * TEXT: a line for people about what follows ("takes effect at the next start"), or NULL.  Raises
+ * the exit code.  STORED: the new definition was written somewhere. */
 void dkvm_cli_report(DkvmCli *cli, const char *object, const DkvmPatched *patched, gboolean stored,
                      const char *text, const GError *error);
 

@@ -10,8 +10,8 @@ typedef struct {
     DkvmChanges *changes;
 } Comparison;
 
-/* Elements that stylesheets may move, repeat or leave out among many of their kind get an id; what is inside
- * them is paired by its step. */
+/* Elements that stylesheets may move, repeat or leave out among many of their kind get an id; what
+ * is inside them is paired by its step. */
 #define NUMBERED_LEVELS 2
 
 static void number(xmlNode *element, GPtrArray *numbered, guint level)
@@ -33,12 +33,14 @@ GPtrArray *dkvm_compare_number(xmlNode *domain)
     return numbered;
 }
 
-xmlNode *dkvm_compare_origin(const GPtrArray *numbered, xmlNode *base_parent, const xmlNode *element)
+xmlNode *dkvm_compare_origin(const GPtrArray *numbered, xmlNode *base_parent,
+                             const xmlNode *element)
 {
     const char *id = dkvm_xml_get(element, DKVM_ID);
     guint64 n = 0;
     if (id != NULL) {
-        gboolean good = g_ascii_string_to_unsigned(id, 10, 0, G_MAXUINT, &n, NULL) && n < numbered->len;
+        gboolean good =
+            g_ascii_string_to_unsigned(id, 10, 0, G_MAXUINT, &n, NULL) && n < numbered->len;
         return good ? g_ptr_array_index(numbered, n) : NULL;
     }
     if (base_parent == NULL) {
@@ -93,13 +95,15 @@ static void add_element(Comparison *c, xmlNode *parent, xmlNode *element)
 {
     gboolean container = dkvm_node_is_container(element);
     g_autofree char *at = dkvm_locator(c->target, element);
-    DkvmChange *change = dkvm_changes_add(c->changes, DKVM_CHANGE_ADD, at, NULL, element, container);
+    DkvmChange *change =
+        dkvm_changes_add(c->changes, DKVM_CHANGE_ADD, at, NULL, element, container);
     change->base = parent;
     change->node = element;
     if (!container) {
         return;
     }
-    for (xmlNode *n = dkvm_xml_element(element->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(element->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         add_element(c, NULL, n);
     }
 }
@@ -126,7 +130,8 @@ static void compare_element(Comparison *c, xmlNode *base, xmlNode *target, guint
         return;
     }
     compare_values(c, base, target);
-    for (xmlNode *n = dkvm_xml_element(target->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(target->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         xmlNode *from = dkvm_compare_origin(c->numbered, base, n);
         if (from != NULL && from->parent == base && g_hash_table_insert(c->paired, from, n)) {
             compare_element(c, from, n, level + 1);

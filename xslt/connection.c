@@ -81,9 +81,10 @@ virConnectPtr dkvm_connection_open(const char *uri, GError **error)
         return NULL;
     }
     if (g_strcmp0(virConnectGetType(conn), "QEMU") != 0) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_LIBVIRT,
-                    "cannot use the connection %s: it is not a QEMU hypervisor; give one with --connect",
-                    uri ? uri : "");
+        g_set_error(
+            error, DKVM_ERROR, DKVM_ERROR_LIBVIRT,
+            "cannot use the connection %s: it is not a QEMU hypervisor; give one with --connect",
+            uri ? uri : "");
         virConnectClose(conn);
         return NULL;
     }
@@ -173,13 +174,15 @@ static DkvmTristate disks_empty(virDomainPtr domain, const xmlNode *devices)
     return DKVM_YES;
 }
 
-static DkvmTristate can_use_emulator(virDomainPtr domain, const xmlNode *devices, const DkvmFacts *facts)
+static DkvmTristate can_use_emulator(virDomainPtr domain, const xmlNode *devices,
+                                     const DkvmFacts *facts)
 {
     g_autofree char *path = dkvm_xml_text(dkvm_xml_child(devices, "emulator"));
     if (*path == '\0' || g_strcmp0(path, facts->emulator) == 0) {
         return DKVM_UNKNOWN;
     }
-    char *caps = virConnectGetDomainCapabilities(virDomainGetConnect(domain), path, "x86_64", NULL, NULL, 0);
+    char *caps =
+        virConnectGetDomainCapabilities(virDomainGetConnect(domain), path, "x86_64", NULL, NULL, 0);
     DkvmTristate answer = caps ? DKVM_YES : DKVM_NO;
     free(caps);
     return answer;
@@ -203,19 +206,22 @@ DkvmDomainState dkvm_connection_state(virDomainPtr domain, const char *xml, cons
 static gboolean define(virDomainPtr domain, const char *xml, GError **error)
 {
     g_autoptr(VirDomain) defined = virDomainDefineXMLFlags(virDomainGetConnect(domain), xml, 0);
-    return defined != NULL || dkvm_libvirt_error(error, "store the definition of", virDomainGetName(domain));
+    return defined != NULL ||
+           dkvm_libvirt_error(error, "store the definition of", virDomainGetName(domain));
 }
 
 static void report_lost(virDomainPtr domain, GError **error)
 {
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
-                "%s was changed by somebody else at the very moment when dkvm stored it; that change may "
-                "be lost: look at the domain, and make the change again if it is", virDomainGetName(domain));
+    g_set_error(
+        error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+        "%s was changed by somebody else at the very moment when dkvm stored it; that change may "
+        "be lost: look at the domain, and make the change again if it is",
+        virDomainGetName(domain));
 }
 
 /* Stores NEW over OLD, unless the definition is not OLD any more (then *MOVED). */
-static gboolean store_over(virDomainPtr domain, const char *old, const char *new_xml, gboolean *moved,
-                           GError **error)
+static gboolean store_over(virDomainPtr domain, const char *old, const char *new_xml,
+                           gboolean *moved, GError **error)
 {
     char uuid[VIR_UUID_STRING_BUFLEN] = "";
     virDomainGetUUIDString(domain, uuid);
@@ -238,8 +244,8 @@ static gboolean store_over(virDomainPtr domain, const char *old, const char *new
     return TRUE;
 }
 
-DkvmPatched *dkvm_connection_update(virDomainPtr domain, DkvmMake make, gpointer data, gboolean store,
-                                    gboolean *stored, GError **error)
+DkvmPatched *dkvm_connection_update(virDomainPtr domain, DkvmMake make, gpointer data,
+                                    gboolean store, gboolean *stored, GError **error)
 {
     *stored = FALSE;
     for (guint try = 0; try < READ_AGAIN; try++) {
@@ -254,8 +260,10 @@ DkvmPatched *dkvm_connection_update(virDomainPtr domain, DkvmMake make, gpointer
             return g_steal_pointer(&patched);
         }
     }
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
-                "cannot store the definition of %s: somebody changes it all the time; try again when that "
-                "is over", virDomainGetName(domain));
+    g_set_error(
+        error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+        "cannot store the definition of %s: somebody changes it all the time; try again when that "
+        "is over",
+        virDomainGetName(domain));
     return NULL;
 }

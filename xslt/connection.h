@@ -15,24 +15,25 @@ gboolean dkvm_connection_is_session(virConnectPtr conn);
 /* The domain called NAME: by name, then UUID, then id.  Errors: DKVM_ERROR_LIBVIRT. */
 virDomainPtr dkvm_connection_find(virConnectPtr conn, const char *name, GError **error);
 
-/* The definition that the next start uses, with what libvirt shows only with VIR_DOMAIN_XML_SECURE (a
- * password would be lost on storing otherwise).  New string (g_free). */
+/* The definition that the next start uses, with what libvirt shows only with VIR_DOMAIN_XML_SECURE
+ * (a password would be lost on storing otherwise).  New string (g_free). */
 char *dkvm_connection_read(virDomainPtr domain, GError **error);
 
-/* What cannot be read in XML: disks, running, the emulator that XML names.  FACTS: the connection's. */
+/* What cannot be read in XML: disks, running, the emulator that XML names.  FACTS: the
+ * connection's. */
 DkvmDomainState dkvm_connection_state(virDomainPtr domain, const char *xml, const DkvmFacts *facts);
 
 /* Makes the new definition from the current one.  Returns NULL with an error. */
 typedef DkvmPatched *(*DkvmMake)(const char *xml, gpointer data, GError **error);
 
-/* Reads the definition, lets MAKE make the new one and stores it.  libvirt has no compare-and-swap: the
- * definition is read again directly before it is stored and MAKE called again if it changed; afterwards
- * define events of this domain between our read and our own event are looked for.
- * With STORE false nothing is stored.  *STORED tells whether the definition was replaced.  Returns what
+/* Reads the definition, lets MAKE make the new one and stores it.  libvirt has no compare-and-swap:
+ * the definition is read again directly before it is stored and MAKE called again if it changed;
+ * afterwards define events of this domain between our read and our own event are looked for. With
+ * STORE false nothing is stored.  *STORED tells whether the definition was replaced.  Returns what
  * MAKE returned last (also together with an error: DKVM_ERROR_LIBVIRT if libvirt refused,
  * DKVM_ERROR_REFUSED if another edit may have been lost). */
-DkvmPatched *dkvm_connection_update(virDomainPtr domain, DkvmMake make, gpointer data, gboolean store,
-                                    gboolean *stored, GError **error);
+DkvmPatched *dkvm_connection_update(virDomainPtr domain, DkvmMake make, gpointer data,
+                                    gboolean store, gboolean *stored, GError **error);
 
 /* Sets *ERROR from libvirt's last error; always returns FALSE. */
 gboolean dkvm_libvirt_error(GError **error, const char *operation, const char *object);

@@ -3,7 +3,7 @@
  * needs no file of its own to run, and /usr/share/dkvm is for people to read. */
 #pragma once
 
-extern const char dkvm_data_models[];      /* models.xml */
-extern const char dkvm_data_models_end[];  /* one past its last byte */
-extern const char dkvm_data_darwin[];      /* darwin.xsl */
+extern const char dkvm_data_models[];     /* models.xml */
+extern const char dkvm_data_models_end[]; /* one past its last byte */
+extern const char dkvm_data_darwin[];     /* darwin.xsl */
 extern const char dkvm_data_darwin_end[];

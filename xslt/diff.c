@@ -42,7 +42,8 @@ char *dkvm_diff(const char *before, const char *after, const char *label, GError
     if (a < 0 || b < 0) {
         return fail(error, g_strerror(errno));
     }
-    g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE);
+    g_autoptr(GSubprocessLauncher) launcher =
+        g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE);
     g_subprocess_launcher_take_fd(launcher, a, 3);
     g_subprocess_launcher_take_fd(launcher, b, 4);
     g_autoptr(GSubprocess) diff =

@@ -53,7 +53,8 @@ DkvmPatcher *dkvm_cli_patcher(DkvmCli *cli, GError **error)
     }
     if (cli->config->model != NULL && dkvm_models_find(cli->config->model) == NULL) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "dkvm.conf: [define] model: there is no model '%s'; dkvm-patch --list-models shows them",
+                    "dkvm.conf: [define] model: there is no model '%s'; dkvm-patch --list-models "
+                    "shows them",
                     cli->config->model);
         return NULL;
     }
@@ -86,9 +87,10 @@ static void explain(DkvmCli *cli, GError **error)
     DkvmShape shape;
     gboolean boots = FALSE;
     if (!dkvm_shape_parse(cli->options->explain, &shape)) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_USAGE,
-                    "--explain-topology: '%.32s' is not SxCxT (sockets, cores, threads), such as 1x4x2",
-                    cli->options->explain);
+        g_set_error(
+            error, DKVM_ERROR, DKVM_ERROR_USAGE,
+            "--explain-topology: '%.32s' is not SxCxT (sockets, cores, threads), such as 1x4x2",
+            cli->options->explain);
         return;
     }
     const DkvmFacts *facts = dkvm_cli_facts(cli, error);
@@ -97,14 +99,16 @@ static void explain(DkvmCli *cli, GError **error)
     }
     DkvmMacos macos = cli->options->macos;
     const char *model = cli->options->model ? cli->options->model : dkvm_models_default(macos);
-    DkvmTopologyQuestion question = dkvm_vcpus_question(facts, dkvm_models_cpu(model, macos), macos,
-                                                        facts->kvm != DKVM_NO);
+    DkvmTopologyQuestion question =
+        dkvm_vcpus_question(facts, dkvm_models_cpu(model, macos), macos, facts->kvm != DKVM_NO);
     question.shape = shape;
-    question.skip_tsc = facts->kvm == DKVM_NO; /* said below instead: the topology was asked about */
+    question.skip_tsc =
+        facts->kvm == DKVM_NO; /* said below instead: the topology was asked about */
     g_autofree char *text = dkvm_topology_explain(&question, &boots);
     g_print("%s%s", text, g_str_has_suffix(text, "\n") ? "" : "\n");
     if (question.skip_tsc) {
-        g_print("This host has no KVM: emulated, XNU does not get past tsc_init unless the CPU is Penryn.\n");
+        g_print("This host has no KVM: emulated, XNU does not get past tsc_init unless the CPU is "
+                "Penryn.\n");
     }
     cli->exit_code = boots ? 0 : 1;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a host can do: the only knowledge about a host that the patcher uses.  Gathered from a
- * connection (facts-connection.c), from this machine (facts-local.c) or from a file (facts-json.c). */
+ * connection (facts-connection.c), from this machine (facts-local.c) or from a file (facts-json.c).
+ */
 #pragma once
 
 #include <gio/gio.h>
@@ -17,26 +18,26 @@ typedef struct {
 
 typedef struct {
     /* host */
-    char *cpu_vendor;          /* "GenuineIntel", "AuthenticAMD", ...; NULL if unknown */
-    guint threads;             /* host threads; 0 if unknown */
-    DkvmTristate smt;          /* two threads per core */
-    DkvmTristate tsc_stable;   /* the kernel's clocksource is tsc */
+    char *cpu_vendor;        /* "GenuineIntel", "AuthenticAMD", ...; NULL if unknown */
+    guint threads;           /* host threads; 0 if unknown */
+    DkvmTristate smt;        /* two threads per core */
+    DkvmTristate tsc_stable; /* the kernel's clocksource is tsc */
     DkvmTristate sse42, avx2, invtsc;
     char *host_source;
     /* libvirt */
-    gulong libvirt_version;    /* major * 1000000 + minor * 1000 + release; 0 if unknown */
+    gulong libvirt_version; /* major * 1000000 + minor * 1000 + release; 0 if unknown */
     char *libvirt_source;
     /* emulator */
-    char *emulator;            /* path; NULL if there is none */
-    gulong qemu_version;       /* as libvirt_version */
-    DkvmTristate kvm;          /* domains of type kvm can run */
-    DkvmTristate applesmc;     /* this QEMU has isa-applesmc */
-    DkvmTristate hotplug_off;  /* it knows ICH9-LPC.acpi-pci-hotplug-with-bridge-support */
+    char *emulator;           /* path; NULL if there is none */
+    gulong qemu_version;      /* as libvirt_version */
+    DkvmTristate kvm;         /* domains of type kvm can run */
+    DkvmTristate applesmc;    /* this QEMU has isa-applesmc */
+    DkvmTristate hotplug_off; /* it knows ICH9-LPC.acpi-pci-hotplug-with-bridge-support */
     char *emulator_source;
     /* firmware */
-    DkvmTristate autoselect;   /* libvirt's own firmware selection with features works here */
-    GPtrArray *firmware;       /* DkvmFirmwarePair*, best first */
-    char *nvram_dir;           /* where libvirt keeps NVRAM files; NULL if unknown */
+    DkvmTristate autoselect; /* libvirt's own firmware selection with features works here */
+    GPtrArray *firmware;     /* DkvmFirmwarePair*, best first */
+    char *nvram_dir;         /* where libvirt keeps NVRAM files; NULL if unknown */
     char *firmware_source;
     /* CPU features that QEMU's model has and this host lacks: QEMU model name -> GStrv of QEMU
      * feature names, sorted.  A model without an entry is unknown on this host. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The one tree that stylesheets see: <dkvm:input><domain/><facts/><models/><choices/></dkvm:input>. */
+/* The one tree that stylesheets see: <dkvm:input><domain/><facts/><models/><choices/></dkvm:input>.
+ */
 #pragma once
 
 #include "xslt/patch.h"
@@ -20,7 +21,7 @@ typedef struct {
 /* A new input document with models in it and no domain yet. */
 DkvmDoc *dkvm_input_new(void);
 
-/* Puts a copy of DOMAIN (or DOMAIN itself, if it is already in DOC) first and fills facts and choices in;
- * what was there before is freed.  Returns the domain in DOC. */
+/* Puts a copy of DOMAIN (or DOMAIN itself, if it is already in DOC) first and fills facts and
+ * choices in; what was there before is freed.  Returns the domain in DOC. */
 xmlNode *dkvm_input_set_domain(DkvmDoc *doc, xmlNode *domain);
 void dkvm_input_fill(DkvmDoc *doc, const DkvmInput *input);

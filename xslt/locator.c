@@ -12,14 +12,10 @@ static const struct {
     const char *name, *child;
     const char *attributes[4];
 } identities[] = {
-    {"disk", "target", {"dev"}},
-    {"interface", "mac", {"address"}},
-    {"input", NULL, {"type", "bus"}},
-    {"graphics", NULL, {"type"}},
-    {"timer", NULL, {"name"}},
-    {"feature", NULL, {"name"}},
-    {"boot", NULL, {"dev"}},
-    {"vcpupin", NULL, {"vcpu"}},
+    {"disk", "target", {"dev"}},      {"interface", "mac", {"address"}},
+    {"input", NULL, {"type", "bus"}}, {"graphics", NULL, {"type"}},
+    {"timer", NULL, {"name"}},        {"feature", NULL, {"name"}},
+    {"boot", NULL, {"dev"}},          {"vcpupin", NULL, {"vcpu"}},
     {"env", NULL, {"name"}},
 };
 
@@ -35,8 +31,8 @@ static char *join_attributes(const xmlNode *node, const char *const *names)
     return g_string_free(key, FALSE);
 }
 
-/* Type and index, which libvirt takes for 0 when it is not said; the companions of an EHCI controller share
- * both and differ in model. */
+/* Type and index, which libvirt takes for 0 when it is not said; the companions of an EHCI
+ * controller share both and differ in model. */
 static char *controller_key(const xmlNode *node)
 {
     const char *type = dkvm_xml_get(node, "type"), *index = dkvm_xml_get(node, "index");
@@ -169,7 +165,8 @@ static xmlNode *find_step(xmlNode *parent, const char *step)
     const char *mark = strrchr(step, '#');
     g_autofree char *plain = mark ? g_strndup(step, mark - step) : g_strdup(step);
     guint64 skip = mark ? g_ascii_strtoull(mark + 1, NULL, 10) : 0;
-    for (xmlNode *n = dkvm_xml_element(parent->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(parent->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         if (!xmlStrEqual(n->name, BAD_CAST name)) {
             continue;
         }

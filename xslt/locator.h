@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How the marker names an element of a domain: a path of steps from <domain>, a step being a name and,
- * where siblings share it, what tells them apart: "devices/disk[vda]/target",
+/* How the marker names an element of a domain: a path of steps from <domain>, a step being a name
+ * and, where siblings share it, what tells them apart: "devices/disk[vda]/target",
  * "devices/controller[usb-0-qemu-xhci]", "qemu:commandline/option[-device%20isa-applesmc]".
  * The key is what libvirt and people identify the thing by, so that it survives reordering and
  * additions; equal or absent keys are counted ("video[#1]" is the second). */

@@ -9,8 +9,9 @@
 
 #define SCHEMA "1"
 #define MAX_CHANGES 4096
-#define QEMU_PREFIX "qemu-" /* <dkvm:qemu-commandline> stands for <qemu:commandline>: libvirt keeps no
-                             * foreign prefix that is declared outside of <metadata> */
+#define QEMU_PREFIX                                                                                \
+    "qemu-" /* <dkvm:qemu-commandline> stands for <qemu:commandline>: libvirt keeps no             \
+             * foreign prefix that is declared outside of <metadata> */
 
 void dkvm_marker_free(DkvmMarker *marker)
 {
@@ -32,9 +33,11 @@ static xmlNode *find(const xmlNode *domain)
 
 static gboolean bad(GError **error, const char *what)
 {
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                "cannot read the dkvm marker in <metadata>: %s; it was edited by hand: put it right, or "
-                "remove the <dkvm:darwin> element (what dkvm changed then counts as yours)", what);
+    g_set_error(
+        error, DKVM_ERROR, DKVM_ERROR_INPUT,
+        "cannot read the dkvm marker in <metadata>: %s; it was edited by hand: put it right, or "
+        "remove the <dkvm:darwin> element (what dkvm changed then counts as yours)",
+        what);
     return FALSE;
 }
 
@@ -50,7 +53,9 @@ static gboolean may_be_at(const char *at, const xmlNode *element)
     g_autofree char *first = g_strndup(at, strcspn(at, "/[#"));
     const char *slash = strrchr(at, '/');
     const char *last = slash ? slash + 1 : at;
-    last = g_str_has_prefix(last, "qemu:") ? last + 5 : g_str_has_prefix(last, "*:") ? last + 2 : last;
+    last = g_str_has_prefix(last, "qemu:") ? last + 5
+           : g_str_has_prefix(last, "*:")  ? last + 2
+                                           : last;
     g_autofree char *name = g_strndup(last, strcspn(last, "[#"));
     return !g_strv_contains(never, first) && xmlStrEqual(element->name, BAD_CAST name);
 }
@@ -121,7 +126,8 @@ static gboolean read_choice(const xmlNode *record, GHashTable *choices, GError *
 
 static gboolean read_records(const xmlNode *element, DkvmMarker *marker, GError **error)
 {
-    for (xmlNode *n = dkvm_xml_element(element->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(element->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         gboolean choice = xmlStrEqual(n->name, BAD_CAST "choice");
         if (!(choice ? read_choice(n, marker->choices, error)
                      : read_change(n, marker->changes, error))) {
@@ -233,7 +239,8 @@ static xmlNode *make_metadata(xmlNode *domain)
     static const char *const before[] = {"name", "uuid", "genid", "title", "description", NULL};
     xmlNode *metadata = xmlNewDocNode(domain->doc, NULL, BAD_CAST "metadata", NULL);
     xmlNode *last = NULL;
-    for (xmlNode *n = dkvm_xml_element(domain->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(domain->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         last = g_strv_contains(before, (const char *)n->name) ? n : last;
     }
     if (last != NULL) {

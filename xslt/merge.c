@@ -71,8 +71,8 @@ static void insert_like(xmlNode *parent, xmlNode *node, const DkvmChange *change
 
 static void apply_add(DkvmChange *change, const GPtrArray *numbered, GHashTable *made)
 {
-    xmlNode *parent = change->base ? change->base->_private
-                                   : g_hash_table_lookup(made, change->node->parent);
+    xmlNode *parent =
+        change->base ? change->base->_private : g_hash_table_lookup(made, change->node->parent);
     if (parent == NULL) {
         return;
     }

@@ -215,8 +215,8 @@ const char *dkvm_models_default(DkvmMacos version)
     g_assert_not_reached(); /* test-models looks for that row */
 }
 
-/* The name of the CPU that MODEL uses for VERSION: the last one whose from is not above it; for an unknown
- * version the default. */
+/* The name of the CPU that MODEL uses for VERSION: the last one whose from is not above it; for an
+ * unknown version the default. */
 static const char *used_cpu(xmlNode *model, DkvmMacos version)
 {
     const char *cpu = NULL;

@@ -10,7 +10,8 @@
  * 0 means unknown. */
 typedef guint DkvmMacos;
 
-/* A QEMU CPU model as XNU will see it in CPUID leaf 1 (from QEMU's target/i386/cpu.c, in models.xml). */
+/* A QEMU CPU model as XNU will see it in CPUID leaf 1 (from QEMU's target/i386/cpu.c, in
+ * models.xml). */
 typedef struct {
     const char *name;    /* QEMU's name: "Cascadelake-Server", "Westmere-v2" */
     const char *libvirt; /* the name in libvirt's CPU map: "Westmere-IBRS" */

@@ -28,7 +28,8 @@ static gboolean parse_model(DkvmOptions *o, const Raw *raw, GError **error)
     if (raw->macos != NULL && o->macos == 0) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_USAGE,
                     "--macos: '%.64s' is no macOS version from 10.4 to 26 and no name of one; "
-                    "--list-models shows them", raw->macos);
+                    "--list-models shows them",
+                    raw->macos);
         return FALSE;
     }
     return TRUE;
@@ -56,7 +57,8 @@ static gboolean check(const DkvmOptions *o, GError **error)
         return n == 0 || usage(error, "this option takes no operands");
     }
     if (o->all) {
-        return n == 0 && !o->file ? TRUE : usage(error, "--all goes without operands and without --file");
+        return n == 0 && !o->file ? TRUE
+                                  : usage(error, "--all goes without operands and without --file");
     }
     if (n == 0) {
         return usage(error, o->file ? "--file needs at least one FILE ('-' is standard input)"
@@ -65,7 +67,8 @@ static gboolean check(const DkvmOptions *o, GError **error)
     if ((o->in_place || o->output_dir || o->create) && !o->file) {
         return usage(error, "--in-place, --output-dir and --create go with --file");
     }
-    if ((o->in_place && o->output_dir) || (o->create && (o->in_place || o->output_dir || o->revert))) {
+    if ((o->in_place && o->output_dir) ||
+        (o->create && (o->in_place || o->output_dir || o->revert))) {
         return usage(error, "--in-place, --output-dir and --create exclude each other");
     }
     if (o->forget && !o->revert) {
@@ -83,13 +86,15 @@ static gboolean check_files(const DkvmOptions *o, GError **error)
     gboolean shows_only = o->check || o->diff || o->dry_run || o->create;
     for (char **operand = o->operands; o->file && *operand != NULL; operand++) {
         if (g_str_equal(*operand, "-") && (o->in_place || o->output_dir)) {
-            return usage(error, "standard input cannot be rewritten: leave --in-place and --output-dir out");
+            return usage(
+                error, "standard input cannot be rewritten: leave --in-place and --output-dir out");
         }
         if (o->output_dir && !g_hash_table_add(names, g_path_get_basename(*operand))) {
             return usage(error, "--output-dir: two files have the same name");
         }
     }
-    if (o->file && o->operands[0] && o->operands[1] && !o->in_place && !o->output_dir && !shows_only) {
+    if (o->file && o->operands[0] && o->operands[1] && !o->in_place && !o->output_dir &&
+        !shows_only) {
         return usage(error, "several files need --in-place or --output-dir");
     }
     return TRUE;
@@ -102,7 +107,8 @@ gboolean dkvm_options_parse(DkvmOptions *o, int *argc, char ***argv, GError **er
         {"connect", 'c', 0, G_OPTION_ARG_STRING, &o->connect, "libvirt connection", "URI"},
         {"file", 'f', 0, G_OPTION_ARG_NONE, &o->file, "operands are XML files ('-': stdin)", NULL},
         {"in-place", 'i', 0, G_OPTION_ARG_NONE, &o->in_place, "rewrite each file", NULL},
-        {"output-dir", 'o', 0, G_OPTION_ARG_FILENAME, &o->output_dir, "write the files there", "DIR"},
+        {"output-dir", 'o', 0, G_OPTION_ARG_FILENAME, &o->output_dir, "write the files there",
+         "DIR"},
         {"all", 'a', 0, G_OPTION_ARG_NONE, &o->all, "every domain that the policy matches", NULL},
         {"model", 'm', 0, G_OPTION_ARG_STRING, &raw.model, "Mac model", "NAME"},
         {"macos", 0, 0, G_OPTION_ARG_STRING, &raw.macos, "10.4 ... 26, or a name", "VERSION"},
@@ -111,23 +117,27 @@ gboolean dkvm_options_parse(DkvmOptions *o, int *argc, char ***argv, GError **er
         {"revert", 'r', 0, G_OPTION_ARG_NONE, &o->revert, "undo", NULL},
         {"forget", 0, 0, G_OPTION_ARG_NONE, &o->forget, "with --revert: leave no marker", NULL},
         {"check", 0, 0, G_OPTION_ARG_NONE, &o->check, "exit 0 if patched and up to date", NULL},
-        {"set", 's', 0, G_OPTION_ARG_STRING_ARRAY, &raw.set, "a choice for this domain", "KEY=VALUE"},
+        {"set", 's', 0, G_OPTION_ARG_STRING_ARRAY, &raw.set, "a choice for this domain",
+         "KEY=VALUE"},
         {"facts", 0, 0, G_OPTION_ARG_FILENAME, &o->facts, "recorded host facts (JSON)", "FILE"},
         {"print-facts", 0, 0, G_OPTION_ARG_NONE, &o->print_facts, "print this host's facts", NULL},
         {"create", 0, 0, G_OPTION_ARG_NONE, &o->create, "with --file: patch, then define", NULL},
         {"explain-topology", 0, 0, G_OPTION_ARG_STRING, &o->explain, "would XNU boot it?", "SxCxT"},
         {"json", 0, 0, G_OPTION_ARG_NONE, &o->json, "results as JSON", NULL},
-        {"list-models", 0, 0, G_OPTION_ARG_NONE, &o->list_models, "models and macOS versions", NULL},
+        {"list-models", 0, 0, G_OPTION_ARG_NONE, &o->list_models, "models and macOS versions",
+         NULL},
         {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "print the version", NULL},
-        {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o->operands, NULL, "DOMAIN|FILE..."},
+        {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o->operands, NULL,
+         "DOMAIN|FILE..."},
         G_OPTION_ENTRY_NULL};
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
     g_autoptr(GError) inner = NULL;
     g_option_context_add_main_entries(context, entries, NULL);
     g_option_context_set_summary(context, "Makes libvirt domains Darwin (macOS) guests, and back.");
     g_option_context_set_description(
-        context, "Exit: 0 done, 1 --check: not patched, 2 usage, 3 bad input, 4 the host cannot,\n"
-                 "5 libvirt said no, 6 a local file, 7 refused to lose nothing.  See dkvm-patch(1).");
+        context,
+        "Exit: 0 done, 1 --check: not patched, 2 usage, 3 bad input, 4 the host cannot,\n"
+        "5 libvirt said no, 6 a local file, 7 refused to lose nothing.  See dkvm-patch(1).");
     gboolean good = g_option_context_parse(context, argc, argv, &inner);
     if (!good) {
         usage(error, inner->message);

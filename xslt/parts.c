@@ -65,7 +65,8 @@ char *dkvm_unit_of(const DkvmChange *change)
     if (g_strv_contains(whole, change->part)) {
         return g_strdup(change->part);
     }
-    return g_str_has_prefix(change->at, "devices/") ? first_two_steps(change->at) : g_strdup(change->at);
+    return g_str_has_prefix(change->at, "devices/") ? first_two_steps(change->at)
+                                                    : g_strdup(change->at);
 }
 
 gboolean dkvm_part_exists(const char *name)
@@ -80,7 +81,8 @@ gboolean dkvm_part_exists(const char *name)
 
 gboolean dkvm_part_is_settled(const char *part)
 {
-    static const char *const settled[] = {"machine", "firmware", "disk",  "nic",      "usb",     "controllers",
-                                          "video",   "sound",    "input", "emulator", "devices", NULL};
+    static const char *const settled[] = {"machine", "firmware",    "disk",    "nic",
+                                          "usb",     "controllers", "video",   "sound",
+                                          "input",   "emulator",    "devices", NULL};
     return g_strv_contains(settled, part);
 }

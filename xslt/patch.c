@@ -28,17 +28,18 @@ struct DkvmPatcher {
 typedef struct {
     DkvmPatcher *patcher;
     const DkvmDomainState *state;
-    DkvmDoc *doc;      /* the definition as it is; the result is made of it */
+    DkvmDoc *doc; /* the definition as it is; the result is made of it */
     xmlNode *domain;
     DkvmMarker *marker;
     DkvmMacos macos;
     const char *model;
-    GHashTable *keep;  /* settled units that were not taken back: they stay if the stylesheets let them */
+    GHashTable
+        *keep; /* settled units that were not taken back: they stay if the stylesheets let them */
     GHashTable *redo;  /* settled units that must be decided from the original */
     GHashTable *force; /* parts whose user edits are given up (--set) */
     xmlNode *base;     /* what the stylesheets saw */
     GPtrArray *numbered;
-    DkvmDoc *target;   /* what they made of it */
+    DkvmDoc *target; /* what they made of it */
     DkvmChanges *fresh;
     DkvmPatched *patched;
 } Run;
@@ -128,8 +129,8 @@ static void take_wishes(Run *run, const DkvmWishes *wishes)
     }
 }
 
-/* The macOS and the Mac: chosen, else by libosinfo id, else unknown; chosen, else configured, else what
- * goes with the macOS. */
+/* The macOS and the Mac: chosen, else by libosinfo id, else unknown; chosen, else configured, else
+ * what goes with the macOS. */
 static void decide_model(Run *run)
 {
     const char *macos = g_hash_table_lookup(run->marker->choices, "macos");
@@ -200,7 +201,8 @@ static gboolean topology_is_edited(const Run *run)
     return FALSE;
 }
 
-/* A number of vCPUs that the user changed is theirs; the shape that goes with it is worked out again. */
+/* A number of vCPUs that the user changed is theirs; the shape that goes with it is worked out
+ * again. */
 static void forget_topology(Run *run)
 {
     GPtrArray *list = run->marker->changes->list;
@@ -217,7 +219,8 @@ static gboolean fill_input(Run *run, DkvmVcpus *vcpus, GError **error)
     const DkvmCpuModel *cpu = dkvm_models_cpu(run->model, run->macos);
     gboolean edited = topology_is_edited(run);
     if (!dkvm_vcpus_choose(run->base, run->patcher->facts, cpu, run->macos,
-                           g_hash_table_lookup(run->marker->choices, "topology"), edited, vcpus, error)) {
+                           g_hash_table_lookup(run->marker->choices, "topology"), edited, vcpus,
+                           error)) {
         return FALSE;
     }
     if (edited && !vcpus->leave) {
@@ -264,8 +267,8 @@ static gboolean pass(Run *run, GError **error)
         return FALSE;
     }
     run->numbered = dkvm_compare_number(run->base);
-    run->target = dkvm_stylesheet_apply(run->patcher->darwin, run->patcher->input, run->patched->notes,
-                                        error);
+    run->target = dkvm_stylesheet_apply(run->patcher->darwin, run->patcher->input,
+                                        run->patched->notes, error);
     if (run->target == NULL || !apply_admin(run, error)) {
         return FALSE;
     }
@@ -302,8 +305,9 @@ static gboolean may_stay(const Run *run, const DkvmChange *change)
            !g_hash_table_contains(run->redo, change->unit);
 }
 
-/* From the original the stylesheets would do something else than last time.  An installed system may depend on
- * what was done then: it stays as it is now if that works.  TRUE if there is such a unit. */
+/* From the original the stylesheets would do something else than last time.  An installed system
+ * may depend on what was done then: it stays as it is now if that works.  TRUE if there is such a
+ * unit. */
 static gboolean find_units_to_keep(Run *run, gboolean all)
 {
     gboolean more = FALSE;
@@ -360,14 +364,17 @@ static gboolean passes(Run *run, GError **error)
 
 static gboolean check_allowed(const Run *run, GError **error)
 {
-    static const char *const never[] = {"name", "uuid", "genid", "metadata", "devices/graphics", NULL};
+    static const char *const never[] = {"name", "uuid", "genid", "metadata", "devices/graphics",
+                                        NULL};
     for (guint i = 0; i < run->fresh->list->len; i++) {
         const DkvmChange *change = g_ptr_array_index(run->fresh->list, i);
         for (const char *const *place = never; *place != NULL; place++) {
             if (g_str_has_prefix(change->at, *place) || *change->at == '\0') {
-                g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST,
-                            "cannot use the stylesheets: they change <%s>, which is the user's alone; "
-                            "correct the admin's own in xslt.d", *change->at ? *place : "domain");
+                g_set_error(
+                    error, DKVM_ERROR, DKVM_ERROR_HOST,
+                    "cannot use the stylesheets: they change <%s>, which is the user's alone; "
+                    "correct the admin's own in xslt.d",
+                    *change->at ? *place : "domain");
                 return FALSE;
             }
         }
@@ -391,8 +398,8 @@ static void drop_pinned(Run *run)
     }
 }
 
-/* Old changes that go: taken back for this pass and not wanted again.  A forced one is written anew, since the
- * user's edit is in its place. */
+/* Old changes that go: taken back for this pass and not wanted again.  A forced one is written
+ * anew, since the user's edit is in its place. */
 static gboolean is_over(const DkvmChange *change, gpointer data)
 {
     const Run *run = data;
@@ -442,8 +449,8 @@ static void apply_fresh(Run *run)
         }
         dkvm_merge_apply(fresh, run->numbered, made);
         report(run->patched->done, dkvm_report_change(fresh, FALSE));
-        DkvmChange *kept = dkvm_changes_add(run->marker->changes, fresh->kind, fresh->at, fresh->was,
-                                            fresh->now, FALSE);
+        DkvmChange *kept = dkvm_changes_add(run->marker->changes, fresh->kind, fresh->at,
+                                            fresh->was, fresh->now, FALSE);
         kept->position = fresh->position;
         kept->after = g_strdup(fresh->after);
     }
@@ -539,8 +546,9 @@ static gboolean is_intact(const DkvmChange *change, gpointer data)
     return !change->edited;
 }
 
-/* Our own stylesheet is a function of its input: if taking everything back from the result gives the very
- * tree that it was applied to, applying it again gives the same changes.  Uses the result up. */
+/* Our own stylesheet is a function of its input: if taking everything back from the result gives
+ * the very tree that it was applied to, applying it again gives the same changes.  Uses the result
+ * up. */
 static gboolean proves_itself(Run *run)
 {
     gboolean simple = g_hash_table_size(run->keep) == 0 &&
@@ -561,17 +569,19 @@ static gboolean prove(Run *run, const char *what, GError **error)
     g_autoptr(GError) inner = NULL;
     g_auto(Run) again = {.patcher = run->patcher, .state = run->state};
     const char *xml = run->patched->xml;
-    if (proves_itself(run) ||
-        (run_patch(&again, xml, strlen(xml), what, NULL, &inner) && g_str_equal(again.patched->xml, xml))) {
+    if (proves_itself(run) || (run_patch(&again, xml, strlen(xml), what, NULL, &inner) &&
+                               g_str_equal(again.patched->xml, xml))) {
         return TRUE;
     }
     const GPtrArray *admin = run->patcher->admin;
-    const char *last = admin && admin->len ? dkvm_stylesheet_name(g_ptr_array_index(admin, admin->len - 1))
-                                           : "darwin.xsl";
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST,
-                "cannot patch %s: patching the result again would change it (%s); nothing was changed; "
-                "the stylesheet at fault is %s or one before it", what,
-                inner ? inner->message : "a stylesheet is not idempotent", last);
+    const char *last = admin && admin->len
+                           ? dkvm_stylesheet_name(g_ptr_array_index(admin, admin->len - 1))
+                           : "darwin.xsl";
+    g_set_error(
+        error, DKVM_ERROR, DKVM_ERROR_HOST,
+        "cannot patch %s: patching the result again would change it (%s); nothing was changed; "
+        "the stylesheet at fault is %s or one before it",
+        what, inner ? inner->message : "a stylesheet is not idempotent", last);
     return FALSE;
 }
 

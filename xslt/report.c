@@ -10,7 +10,8 @@ static void put_values(GString *line, const xmlNode *from, const xmlNode *to)
 {
     for (const xmlAttr *a = from->properties; a != NULL; a = a->next) {
         const char *name = (const char *)a->name, *now = dkvm_xml_get(to, name);
-        g_string_append_printf(line, " %s %s -> %s", name, dkvm_xml_get(from, name), now ? now : "none");
+        g_string_append_printf(line, " %s %s -> %s", name, dkvm_xml_get(from, name),
+                               now ? now : "none");
     }
     for (const xmlAttr *a = to->properties; a != NULL; a = a->next) {
         const char *name = (const char *)a->name;
@@ -50,6 +51,7 @@ char *dkvm_report_change(const DkvmChange *change, gboolean taken_back)
 
 char *dkvm_report_kept(const DkvmChange *change)
 {
-    return g_strdup_printf("%s: %s: changed by you, left as it is (--set %s=auto lets dkvm decide again)",
-                           change->part, change->unit, change->part);
+    return g_strdup_printf(
+        "%s: %s: changed by you, left as it is (--set %s=auto lets dkvm decide again)",
+        change->part, change->unit, change->part);
 }

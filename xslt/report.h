@@ -4,8 +4,8 @@
 
 #include "xslt/change.h"
 
-/* "nic: devices/interface[...]/model: type e1000e -> virtio"; TAKEN_BACK: the other way round.  The OSK
- * is never in it.  Returns a new string. */
+/* "nic: devices/interface[...]/model: type e1000e -> virtio"; TAKEN_BACK: the other way round.  The
+ * OSK is never in it.  Returns a new string. */
 char *dkvm_report_change(const DkvmChange *change, gboolean taken_back);
 
 /* "video: devices/video[...]: changed by you, left as it is; --set video=auto ..."  New string. */

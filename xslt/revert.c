@@ -17,7 +17,8 @@ static gboolean is_ours(const DkvmChange *change, gpointer data)
 static gboolean is_used_bus(const xmlNode *devices, const char *index)
 {
     guint64 wanted = g_ascii_strtoull(index, NULL, 10);
-    for (xmlNode *n = dkvm_xml_element(devices->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(devices->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         const xmlNode *address = dkvm_xml_child(n, "address");
         const char *bus = dkvm_xml_get(address, "bus");
         if (bus != NULL && g_strcmp0(dkvm_xml_get(address, "type"), "pci") == 0 &&
@@ -67,12 +68,13 @@ static gboolean goes_back_to_other_machine(const DkvmChanges *changes)
 static gboolean is_q35_controller(const xmlNode *node)
 {
     const char *type = dkvm_xml_get(node, "type"), *model = dkvm_xml_get(node, "model");
-    return dkvm_xml_is(node, "controller") && (g_strcmp0(type, "pci") == 0 || g_strcmp0(type, "sata") == 0) &&
+    return dkvm_xml_is(node, "controller") &&
+           (g_strcmp0(type, "pci") == 0 || g_strcmp0(type, "sata") == 0) &&
            (g_strcmp0(type, "sata") == 0 || (model != NULL && g_str_has_prefix(model, "pcie-")));
 }
 
-/* Before the original's own addresses and controllers are put back: PCI Express and its addresses mean
- * nothing on the machine that the domain returns to. */
+/* Before the original's own addresses and controllers are put back: PCI Express and its addresses
+ * mean nothing on the machine that the domain returns to. */
 static void let_go_of_q35(xmlNode *domain, const DkvmMarker *marker)
 {
     xmlNode *devices = dkvm_xml_child(domain, "devices");
@@ -96,7 +98,8 @@ static void let_go_of_q35(xmlNode *domain, const DkvmMarker *marker)
 static void drop_unused_namespace(xmlNode *domain)
 {
     xmlNs **link = &domain->nsDef;
-    for (xmlNode *n = dkvm_xml_element(domain->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(domain->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         if (dkvm_xml_has_ns(n, DKVM_NS_QEMU)) {
             return;
         }

@@ -102,7 +102,8 @@ static void take_notes(const char *said, GPtrArray *notes)
 static void set_failure(GError **error, const DkvmStylesheet *sheet, GString *said)
 {
     g_strchomp(said->str);
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST, "cannot apply the stylesheet %s: %s", sheet->name,
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST, "cannot apply the stylesheet %s: %s",
+                sheet->name,
                 *said->str ? said->str : "it has no <domain> as its result; correct or remove it");
 }
 
@@ -122,7 +123,8 @@ static xmlDoc *parse_sheet(const char *text, gsize length, const char *name, GEr
     return doc;
 }
 
-DkvmStylesheet *dkvm_stylesheet_new(const char *text, gsize length, const char *name, GError **error)
+DkvmStylesheet *dkvm_stylesheet_new(const char *text, gsize length, const char *name,
+                                    GError **error)
 {
     g_autoptr(GString) said = g_string_new(NULL);
     if (security() == NULL) {
@@ -182,7 +184,8 @@ static xsltTransformContext *new_context(DkvmStylesheet *sheet, DkvmDoc *input, 
     return context;
 }
 
-DkvmDoc *dkvm_stylesheet_apply(DkvmStylesheet *sheet, DkvmDoc *input, GPtrArray *notes, GError **error)
+DkvmDoc *dkvm_stylesheet_apply(DkvmStylesheet *sheet, DkvmDoc *input, GPtrArray *notes,
+                               GError **error)
 {
     g_autoptr(GString) said = g_string_new(NULL);
     xsltTransformContext *context = new_context(sheet, input, said);
@@ -191,7 +194,8 @@ DkvmDoc *dkvm_stylesheet_apply(DkvmStylesheet *sheet, DkvmDoc *input, GPtrArray 
         return NULL;
     }
     xmlSetGenericErrorFunc(said, collect);
-    g_autoptr(DkvmDoc) result = xsltApplyStylesheetUser(sheet->sheet, input, NULL, NULL, NULL, context);
+    g_autoptr(DkvmDoc) result =
+        xsltApplyStylesheetUser(sheet->sheet, input, NULL, NULL, NULL, context);
     xmlSetGenericErrorFunc(NULL, NULL);
     gboolean good = result != NULL && context->state == XSLT_STATE_OK;
     xsltFreeTransformContext(context);

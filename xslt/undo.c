@@ -11,13 +11,31 @@
 static const struct {
     const char *element, *name;
 } libvirt_adds[] = {
-    {"*", "address"},   {"*", "alias"},        {"cpu", "migratable"}, {"topology", "dies"},
-    {"topology", "clusters"}, {"nvram", "template"}, {"nvram", "templateFormat"}, {"nvram", "format"},
-    {"nvram", "type"},  {"loader", "readonly"}, {"loader", "type"},   {"loader", "secure"},
-    {"loader", "format"}, {"loader", "stateless"}, {"controller", "model"}, {"controller", "target"},
-    {"controller", "master"}, {"vcpu", "placement"}, {"timer", "present"},
-    {"model", "vram"},  {"model", "vram64"}, {"model", "ram"},       {"model", "vgamem"},
-    {"model", "heads"}, {"model", "primary"},
+    {"*", "address"},
+    {"*", "alias"},
+    {"cpu", "migratable"},
+    {"topology", "dies"},
+    {"topology", "clusters"},
+    {"nvram", "template"},
+    {"nvram", "templateFormat"},
+    {"nvram", "format"},
+    {"nvram", "type"},
+    {"loader", "readonly"},
+    {"loader", "type"},
+    {"loader", "secure"},
+    {"loader", "format"},
+    {"loader", "stateless"},
+    {"controller", "model"},
+    {"controller", "target"},
+    {"controller", "master"},
+    {"vcpu", "placement"},
+    {"timer", "present"},
+    {"model", "vram"},
+    {"model", "vram64"},
+    {"model", "ram"},
+    {"model", "vgamem"},
+    {"model", "heads"},
+    {"model", "primary"},
 };
 
 static gboolean libvirt_may_add(const xmlChar *element, const xmlChar *name)
@@ -33,7 +51,8 @@ static gboolean libvirt_may_add(const xmlChar *element, const xmlChar *name)
 }
 
 /* libvirt stores the machine alias "q35" as the versioned type that it means. */
-static gboolean same_value(const xmlNode *element, const char *name, const char *wrote, const char *is)
+static gboolean same_value(const xmlNode *element, const char *name, const char *wrote,
+                           const char *is)
 {
     if (g_strcmp0(wrote, is) == 0) {
         return TRUE;
@@ -57,8 +76,8 @@ static gboolean attributes_kept(const xmlNode *wrote, const xmlNode *is)
 static gboolean nothing_foreign(const xmlNode *wrote, const xmlNode *is)
 {
     for (const xmlAttr *a = is->properties; a != NULL; a = a->next) {
-        if (a->ns == NULL && dkvm_xml_get(wrote, (const char *)a->name) == NULL &&
-            !dkvm_is_id(a) && !libvirt_may_add(is->name, a->name)) {
+        if (a->ns == NULL && dkvm_xml_get(wrote, (const char *)a->name) == NULL && !dkvm_is_id(a) &&
+            !libvirt_may_add(is->name, a->name)) {
             return FALSE;
         }
     }
@@ -71,7 +90,8 @@ static gboolean element_kept(const xmlNode *wrote, const xmlNode *is);
 static gboolean children_kept(const xmlNode *wrote, const xmlNode *is)
 {
     const xmlNode *w = dkvm_xml_element(wrote->children);
-    for (const xmlNode *n = dkvm_xml_element(is->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (const xmlNode *n = dkvm_xml_element(is->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         if (w != NULL && xmlStrEqual(w->name, n->name)) {
             if (!element_kept(w, n)) {
                 return FALSE;
@@ -119,7 +139,8 @@ static gboolean is_edited(const DkvmChange *change)
         return !set_kept(change);
     }
     if (dkvm_node_is_container(change->now)) {
-        return !attributes_kept(change->now, change->node); /* its children are changes of their own */
+        return !attributes_kept(change->now,
+                                change->node); /* its children are changes of their own */
     }
     return !element_kept(change->now, change->node);
 }
@@ -174,7 +195,8 @@ static void undo_add(DkvmChanges *changes, DkvmChange *change)
     if (change->node == NULL) {
         return;
     }
-    gboolean in_use = dkvm_node_is_container(change->now) && dkvm_xml_element(change->node->children);
+    gboolean in_use =
+        dkvm_node_is_container(change->now) && dkvm_xml_element(change->node->children);
     if (!in_use) {
         drop(changes, change->node);
     }
@@ -210,7 +232,8 @@ static void undo_set(DkvmChanges *changes, DkvmChange *change)
 static void insert_at(xmlNode *parent, xmlNode *element, guint position, const char *after)
 {
     xmlNode *last = NULL, *neighbour = NULL;
-    for (xmlNode *n = dkvm_xml_element(parent->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(parent->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         neighbour = after != NULL && xmlStrEqual(n->name, BAD_CAST after) ? n : neighbour;
         if (!xmlStrEqual(n->name, element->name)) {
             continue;
@@ -243,12 +266,13 @@ static void undo_remove(DkvmChanges *changes, DkvmChange *change)
     }
 }
 
-/* From 9.2 on libvirt writes <loader> beside the firmware='efi' that we set; without that attribute it
- * would be somebody's own choice of firmware. */
+/* From 9.2 on libvirt writes <loader> beside the firmware='efi' that we set; without that attribute
+ * it would be somebody's own choice of firmware. */
 static gboolean sets_firmware(const DkvmChange *change)
 {
     return change->kind == DKVM_CHANGE_SET && g_str_equal(change->at, "os") &&
-           dkvm_xml_get(change->now, "firmware") != NULL && dkvm_xml_get(change->was, "firmware") == NULL;
+           dkvm_xml_get(change->now, "firmware") != NULL &&
+           dkvm_xml_get(change->was, "firmware") == NULL;
 }
 
 static void drop_selected_firmware(DkvmChanges *changes, xmlNode *domain)

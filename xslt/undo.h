@@ -4,13 +4,15 @@
 
 #include "xslt/change.h"
 
-/* Sets ->node and ->edited of every change from what DOMAIN is now.  An edit reaches its whole unit: all
- * changes of that unit are marked.  What libvirt adds or spells out by itself is not an edit. */
+/* Sets ->node and ->edited of every change from what DOMAIN is now.  An edit reaches its whole
+ * unit: all changes of that unit are marked.  What libvirt adds or spells out by itself is not an
+ * edit. */
 void dkvm_undo_look(xmlNode *domain, DkvmChanges *changes);
 
 typedef gboolean (*DkvmChangeFilter)(const DkvmChange *change, gpointer data);
 
-/* Takes back, in DOMAIN, the changes that FILTER lets through (after a fresh look at where they are), so
- * that what they touched is as it was.  Also lets go what libvirt only added because of them.  After the call
+/* Takes back, in DOMAIN, the changes that FILTER lets through (after a fresh look at where they
+ * are), so that what they touched is as it was.  Also lets go what libvirt only added because of
+ * them.  After the call
  * ->node is the element put back (REMOVE). */
 void dkvm_undo(xmlNode *domain, DkvmChanges *changes, DkvmChangeFilter filter, gpointer data);

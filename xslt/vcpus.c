@@ -25,9 +25,10 @@ static gboolean maximum(const xmlNode *domain, guint *count, GError **error)
     g_autofree char *text = dkvm_xml_text(vcpu);
     *count = 1;
     if (vcpu != NULL && !parse_count(text, count)) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "cannot read <vcpu> of this domain: '%.32s' is no number from 1 to %d; correct it",
-                    text, MAX_VCPUS);
+        g_set_error(
+            error, DKVM_ERROR, DKVM_ERROR_INPUT,
+            "cannot read <vcpu> of this domain: '%.32s' is no number from 1 to %d; correct it",
+            text, MAX_VCPUS);
         return FALSE;
     }
     return TRUE;
@@ -116,8 +117,8 @@ static guint total(const DkvmShape *shape)
     return shape->sockets * shape->dies * shape->modules * shape->cores * shape->threads;
 }
 
-static gboolean boots(DkvmTopologyQuestion question, const DkvmShape *shape, const gboolean *present,
-                      guint count, char **why)
+static gboolean boots(DkvmTopologyQuestion question, const DkvmShape *shape,
+                      const gboolean *present, guint count, char **why)
 {
     question.shape = *shape;
     question.present = present;
@@ -164,13 +165,15 @@ static gboolean take_choice(const xmlNode *domain, const DkvmTopologyQuestion *q
         return cannot(error, what, why ? why : "it is not SxCxT");
     }
     if (total(&shape) != count && (must_keep_count(domain) || names_vcpu(domain, total(&shape)))) {
-        return cannot(error, choice, "its NUMA cells, <vcpus> or pins name other vCPUs; change those too");
+        return cannot(error, choice,
+                      "its NUMA cells, <vcpus> or pins name other vCPUs; change those too");
     }
     return take(vcpus, &shape, FALSE);
 }
 
-/* Before 7.2 QEMU does not answer MSR 0x35, and before 10.15 XNU has no answer of its own to that.  OpenCore
- * can give one (ProvideCurrentCpuInfo), so this is warned about (darwin.xsl), not refused. */
+/* Before 7.2 QEMU does not answer MSR 0x35, and before 10.15 XNU has no answer of its own to that.
+ * OpenCore can give one (ProvideCurrentCpuInfo), so this is warned about (darwin.xsl), not refused.
+ */
 static gboolean no_msr35(const DkvmFacts *facts)
 {
     return facts->qemu_version > 0 && facts->qemu_version < 7002000;

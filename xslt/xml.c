@@ -7,8 +7,8 @@
 
 #include "lib/error.h"
 
-/* No XML_PARSE_NOENT (it means: do substitute), DTDLOAD, DTDATTR, XINCLUDE, HUGE or RECOVER: libxml2's
- * own limits stay in force (facts/style.md C4). */
+/* No XML_PARSE_NOENT (it means: do substitute), DTDLOAD, DTDATTR, XINCLUDE, HUGE or RECOVER:
+ * libxml2's own limits stay in force (facts/style.md C4). */
 #define PARSE_OPTIONS                                                                              \
     (XML_PARSE_NONET | XML_PARSE_NOBLANKS | XML_PARSE_NOCDATA | XML_PARSE_COMPACT |                \
      XML_PARSE_NOERROR | XML_PARSE_NOWARNING)
@@ -29,7 +29,8 @@ static void init_once(void)
     g_once_init_leave(&done, 1);
 }
 
-/* SAX callback at "<!DOCTYPE": stops at once, before a subset is read, so that a bomb costs nothing. */
+/* SAX callback at "<!DOCTYPE": stops at once, before a subset is read, so that a bomb costs
+ * nothing. */
 static void refuse_dtd(void *data, const xmlChar *name, const xmlChar *id, const xmlChar *system)
 {
     xmlParserCtxt *context = data;
@@ -70,8 +71,8 @@ static void set_parse_error(GError **error, const char *what, xmlParserCtxt *con
     g_autofree char *reason = g_strdup(last && last->message ? last->message : "not well formed");
     g_strchomp(reason);
     g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                "cannot read %s: line %d: %s; give the XML of a libvirt domain (virsh dumpxml)", what,
-                last ? last->line : 0, reason);
+                "cannot read %s: line %d: %s; give the XML of a libvirt domain (virsh dumpxml)",
+                what, last ? last->line : 0, reason);
 }
 
 DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError **error)
@@ -79,18 +80,20 @@ DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError
     init_once();
     if (length > DKVM_XML_MAX_BYTES) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "cannot read %s: larger than %d bytes; a domain definition is far smaller", what,
-                    DKVM_XML_MAX_BYTES);
+                    "cannot read %s: larger than %d bytes; a domain definition is far smaller",
+                    what, DKVM_XML_MAX_BYTES);
         return NULL;
     }
     gboolean dtd = FALSE;
     xmlParserCtxt *context = xmlNewParserCtxt();
     context->_private = &dtd;
     context->sax->internalSubset = refuse_dtd;
-    g_autoptr(DkvmDoc) doc = xmlCtxtReadMemory(context, text, (int)length, NULL, NULL, PARSE_OPTIONS);
+    g_autoptr(DkvmDoc) doc =
+        xmlCtxtReadMemory(context, text, (int)length, NULL, NULL, PARSE_OPTIONS);
     if (dtd) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "cannot read %s: it has a DOCTYPE, which a libvirt domain never has; remove it", what);
+                    "cannot read %s: it has a DOCTYPE, which a libvirt domain never has; remove it",
+                    what);
     } else if (doc == NULL) {
         set_parse_error(error, what, context);
     }
@@ -99,9 +102,10 @@ DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError
         return NULL;
     }
     if (too_deep(xmlDocGetRootElement(doc), 1)) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "cannot read %s: elements nested more than %d deep; this is not a libvirt domain",
-                    what, DKVM_XML_MAX_DEPTH);
+        g_set_error(
+            error, DKVM_ERROR, DKVM_ERROR_INPUT,
+            "cannot read %s: elements nested more than %d deep; this is not a libvirt domain", what,
+            DKVM_XML_MAX_DEPTH);
         return NULL;
     }
     drop_lone_blanks(xmlDocGetRootElement(doc));
@@ -247,7 +251,8 @@ static void put_node(GString *out, const xmlNode *node, guint level, gboolean ra
         g_string_append_printf(out, "<!--%s-->", (const char *)node->content);
         break;
     case XML_PI_NODE:
-        g_string_append_printf(out, "<?%s%s%s?>", (const char *)node->name, node->content ? " " : "",
+        g_string_append_printf(out, "<?%s%s%s?>", (const char *)node->name,
+                               node->content ? " " : "",
                                node->content ? (const char *)node->content : "");
         break;
     default: /* a document without a DTD has no other kinds */
@@ -294,7 +299,8 @@ xmlNode *dkvm_xml_child_ns(const xmlNode *parent, const char *name, const char *
     if (parent == NULL) {
         return NULL;
     }
-    for (xmlNode *n = dkvm_xml_element(parent->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(parent->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         if (strcmp((const char *)n->name, name) == 0 && dkvm_xml_has_ns(n, uri)) {
             return n;
         }

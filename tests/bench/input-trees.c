@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Writes the trees that dkvm-patch gives to its stylesheets, so that xsltproc can be given the same.
- * usage: input-trees FACTS OUTPUT-DIR FILE... */
+/* Writes the trees that dkvm-patch gives to its stylesheets, so that xsltproc can be given the
+ * same. usage: input-trees FACTS OUTPUT-DIR FILE... */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,8 +11,8 @@
 #include "xslt/domain.h"
 #include "xslt/input.h"
 
-static gboolean write_tree(const DkvmFacts *facts, const char *osk, const char *folder, const char *path,
-                           GError **error)
+static gboolean write_tree(const DkvmFacts *facts, const char *osk, const char *folder,
+                           const char *path, GError **error)
 {
     gsize length = 0;
     g_autofree char *text = dkvm_file_read(path, DKVM_XML_MAX_BYTES, &length, error);

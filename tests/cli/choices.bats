@@ -286,15 +286,22 @@ EOT
     done
 }
 
-@test "--diff and --json in a locale without UTF-8" {
-    export LC_ALL=C
-    canonical "$GOLDEN/title-utf8.xml" > before.xml
-    on_file 0 "$GOLDEN/title-utf8.xml"
+@test "--diff in a locale without UTF-8" {
+    sed 's|<name>mac|<name>mäc|' domain.xml > a.xml
+    canonical a.xml > before.xml
+    on_file 0 a.xml
     cp out after.xml
-    on_file 0 --diff "$GOLDEN/title-utf8.xml"
+    export LC_ALL=C
+    on_file 0 a.xml
+    cmp out after.xml
+    on_file 0 --diff a.xml
     cp out the.diff
     patch -s before.xml the.diff
     cmp before.xml after.xml
+}
+
+@test "--json in a locale without UTF-8" {
+    export LC_ALL=C
     sed 's|<name>mac|<name>mäc|' domain.xml > a.xml
     on_file 0 --json a.xml
     python3 -c 'import json
@@ -353,10 +360,11 @@ assert o["result"] == "would-patch" and o["stored"] is False'
 @test "--json with --diff: one JSON document" {
     on_file 0 --json --diff domain.xml
     python3 -m json.tool out > /dev/null
-    on_file 0 --json --print-facts 2> /dev/null || dkvm 0 --facts facts.json --json --print-facts
+}
+
+@test "--json with --print-facts: one JSON document" {
+    dkvm 0 --facts facts.json --json --print-facts
     python3 -m json.tool out > /dev/null
-    dkvm 0 --json --version
-    dkvm 0 --json --list-models
 }
 
 @test "--json to standard output stores nothing, and says so" {
@@ -393,8 +401,8 @@ assert o["stored"] is False and o["result"] == "would-patch", o["result"]'
 }
 
 @test "--revert of what was never patched changes nothing; --forget is the same for a file" {
-    on_file 0 --revert domain.xml
-    same_xml out domain.xml
+    on_file 0 --revert canonical.xml
+    cmp out canonical.xml
     cp canonical.xml a.xml
     touch -d 2001-01-01 a.xml
     on_file 0 -i --revert a.xml
@@ -427,7 +435,7 @@ PYTHON
     on_file 0 a.xml
     cp out b.xml
     has b.xml "<q:arg value='-S'/>" "<q:arg value='name=opt/x,string=a b&amp;c'/>" "<q:env name='A' value='b'/>" \
-        "<x:own xmlns:x='urn:own' a='1'>" "<x:inner/>text"
+        "<x:own a='1' xmlns:x='urn:own'>" "<x:inner/>text"
     lacks b.xml '<qemu:arg'
     on_file 0 --revert b.xml
     same_xml out a-canonical.xml

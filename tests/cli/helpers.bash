@@ -50,18 +50,29 @@ on_file() {
     dkvm "$want" -f --facts "$T/facts.json" "$@"
 }
 
+# Bash ignores "set -e" inside of a function whose result is asked for, so helpers return by themselves.
 check_manners() {
     # The key is in XML and diffs only; nothing crashed; every line is one of ours; a failure has a reason.
-    if grep -q "$OSK_PART" "$T/err"; then fail "the OSK is on standard error"; fi
+    if grep -q "$OSK_PART" "$T/err"; then
+        fail "the OSK is on standard error"
+        return 1
+    fi
     case $(head -c 1 "$T/out" | tr -d '\0') in
     '<' | '-') ;;
-    *) if grep -q "$OSK_PART" "$T/out"; then fail "the OSK is on standard output"; fi ;;
+    *) if grep -q "$OSK_PART" "$T/out"; then
+        fail "the OSK is on standard output"
+        return 1
+    fi ;;
     esac
-    if grep -E 'Sanitizer|[0-9]: runtime error:|assertion|CRITICAL' "$T/err"; then fail "it broke"; fi
-    if grep -Ev '^dkvm-patch: (error|warning|note): ' "$T/err"; then fail "a line without a name"; fi
-    if [ "$1" -ge 2 ] && ! grep -q '"error"' "$T/out"; then
-        [ -s "$T/err" ] || fail "it failed without a word"
+    if grep -E 'Sanitizer|[0-9]: runtime error:|assertion|CRITICAL' "$T/err"; then
+        fail "it broke"
+        return 1
     fi
+    if grep -Ev '^dkvm-patch: (error|warning|note): ' "$T/err"; then
+        fail "a line without a name"
+        return 1
+    fi
+    [ "$1" -lt 2 ] || [ -s "$T/err" ] || grep -q '"error"' "$T/out" || fail "it failed without a word"
 }
 
 fail() {
@@ -204,14 +215,15 @@ import re, sys
 path, pattern, new = sys.argv[1:4]
 want = int(sys.argv[4]) if len(sys.argv) > 4 else 1
 with open(path) as file:
-    head, marker, tail = file.read().partition("</dkvm:darwin>")
-if not marker:
-    head, tail = "", head
-tail, count = re.subn(pattern, new, tail, flags=re.S)
+    text = file.read()
+start, end = text.find("<dkvm:darwin"), text.find("</dkvm:darwin>")
+marker = text[start:end] if start >= 0 else ""
+text = text.replace(marker, "\0", 1) if marker else text
+text, count = re.subn(pattern, new, text, flags=re.S)
 if count != want:
     sys.exit(f"the edit found {count} places, not {want}: {pattern}")
 with open(path, "w") as file:
-    file.write(head + marker + tail)
+    file.write(text.replace("\0", marker))
 PYTHON
 }
 
@@ -242,19 +254,25 @@ patched() { # INTO ARGUMENT...
     on_file 0 "$@" && cp "$T/out" "$into"
 }
 
-# The same elements, text and comments; attributes and dkvm's records in any order.
+# The same elements, text and comments; attributes and dkvm's records in any order, indented anyhow.
 same_xml() { # A B
     python3 - "$@" <<'PYTHON'
 import difflib, sys
 import xml.etree.ElementTree as tree
 
+def record(element):
+    return tree.tostring(element).split()
+
 def lines(path):
     root = tree.parse(path, tree.XMLParser(target=tree.TreeBuilder(insert_comments=True))).getroot()
     for marker in root.iter("{urn:dkvm:domain:1.0}darwin"):
-        marker.text = "\n"
-        for record in marker:
-            record.tail = "\n"
-        marker[:] = sorted(marker, key=tree.tostring)
+        marker[:] = sorted(marker, key=record)
+    for element in root.iter():
+        if len(element) and not (element.text or "").strip():
+            element.text = None
+        if not (element.tail or "").strip():
+            element.tail = None
+    tree.indent(root)
     return tree.canonicalize(tree.tostring(root, "unicode"), with_comments=True).splitlines()
 
 a, b = (lines(path) for path in sys.argv[1:3])

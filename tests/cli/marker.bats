@@ -293,7 +293,7 @@ open("a.xml", "w").write(text)
 PYTHON
         if on_file 0 a.xml; then
             cp out b.xml
-            on_file 0 b.xml && cmp out b.xml || failed=1
+            { on_file 0 b.xml && cmp out b.xml; } || failed=1
         else
             echo "-> $name"
             failed=1

@@ -26,14 +26,15 @@
 #define FACTS "tests/data/facts"
 #define MODELS "xslt/models.xml"
 
-/* Instead of the ones in data.c: models.xml is put here at run time, so that it can be changed, and filled up
- * with blanks, which XML allows at the end. */
+/* Instead of the ones in data.c: models.xml is put here at run time, so that it can be changed, and
+ * filled up with blanks, which XML allows at the end. */
 #define MODELS_ROOM 65536
-__asm__(".data\n.global dkvm_data_models\ndkvm_data_models:\n.fill 65536, 1, 32\n"
-        ".global dkvm_data_models_end\ndkvm_data_models_end:\n.byte 0\n"
-        ".section .rodata\n.global dkvm_data_darwin\ndkvm_data_darwin:\n"
-        ".incbin \"xslt/darwin.xsl\"\n.global dkvm_data_darwin_end\ndkvm_data_darwin_end:\n.byte 0\n"
-        ".previous\n");
+__asm__(
+    ".data\n.global dkvm_data_models\ndkvm_data_models:\n.fill 65536, 1, 32\n"
+    ".global dkvm_data_models_end\ndkvm_data_models_end:\n.byte 0\n"
+    ".section .rodata\n.global dkvm_data_darwin\ndkvm_data_darwin:\n"
+    ".incbin \"xslt/darwin.xsl\"\n.global dkvm_data_darwin_end\ndkvm_data_darwin_end:\n.byte 0\n"
+    ".previous\n");
 
 static GHashTable *facts_by_name, *patchers;
 static DkvmConfig *config;
@@ -154,8 +155,8 @@ static void run_pair(const char *name, char **xml, char **said)
     g_autofree char *text = read_file(path);
     g_auto(Options) options = parse_options(text);
     g_autoptr(GError) error = NULL;
-    g_autoptr(DkvmPatched) patched = dkvm_patch(patcher(options.facts), text, strlen(text), name, &state,
-                                                &options.wishes, &error);
+    g_autoptr(DkvmPatched) patched = dkvm_patch(patcher(options.facts), text, strlen(text), name,
+                                                &state, &options.wishes, &error);
     GString *lines = g_string_new(NULL);
     if (patched == NULL) {
         g_string_append_printf(lines, "exit %d: %s\n", error->code, error->message);
@@ -175,7 +176,8 @@ static char *explain_text(void)
     static const DkvmMacos versions[] = {1011, 1012, 1400};
     static const char *const shapes[] = {"1x4x2", "1x6x1"};
     GString *text = g_string_new(NULL);
-    for (gsize i = 0; i < G_N_ELEMENTS(models) * G_N_ELEMENTS(versions) * G_N_ELEMENTS(shapes); i++) {
+    for (gsize i = 0; i < G_N_ELEMENTS(models) * G_N_ELEMENTS(versions) * G_N_ELEMENTS(shapes);
+         i++) {
         const char *model = models[i / 6];
         DkvmMacos macos = versions[i / 2 % 3];
         DkvmTopologyQuestion question = dkvm_vcpus_question(
@@ -267,7 +269,8 @@ static gboolean write_out(const char *file, const char *content, gpointer data)
 
 /* ---- mutation ---- */
 
-/* Runs all pairs with MODELS in a child process.  TRUE if something broke (or the table was refused). */
+/* Runs all pairs with MODELS in a child process.  TRUE if something broke (or the table was
+ * refused). */
 static gboolean breaks(const char *models)
 {
     pid_t pid = fork();
@@ -301,7 +304,8 @@ static guint mutate_all(const char *text)
     /* Without comments and the XML declaration: values only. */
     g_autoptr(GRegex) comment = g_regex_new("<!--.*?-->", G_REGEX_DOTALL, 0, NULL);
     g_autoptr(GRegex) value = g_regex_new(" ([a-z]+)=\"([^\"]*)\"", 0, 0, NULL);
-    g_autofree char *plain = g_regex_replace_literal(comment, strstr(text, "<models"), -1, 0, "", 0, NULL);
+    g_autofree char *plain =
+        g_regex_replace_literal(comment, strstr(text, "<models"), -1, 0, "", 0, NULL);
     g_autoptr(GMatchInfo) match = NULL;
     guint count = 0, survived = 0;
     g_regex_match(value, plain, 0, &match);
@@ -313,10 +317,12 @@ static guint mutate_all(const char *text)
             int length = (int)strcspn(plain + at, " \"");
             g_autofree char *word = g_strndup(plain + at, (gsize)length);
             g_autofree char *other = mutated(word);
-            g_autofree char *changed = g_strdup_printf("%.*s%s%s", at, plain, other, plain + at + length);
+            g_autofree char *changed =
+                g_strdup_printf("%.*s%s%s", at, plain, other, plain + at + length);
             gboolean killed = breaks(changed);
             survived += killed ? 0 : 1;
-            printf("%sok %u - %s=%s -> %s\n", killed ? "" : "not ", ++count, attribute, word, other);
+            printf("%sok %u - %s=%s -> %s\n", killed ? "" : "not ", ++count, attribute, word,
+                   other);
             fflush(stdout);
             at += length + 1;
         }

@@ -5,9 +5,10 @@
 
 static char *domain_with(const char *attributes, const char *body)
 {
-    g_autofree char *marker = g_strdup_printf("  <dkvm:darwin xmlns:dkvm='urn:dkvm:domain:1.0' %s>%s"
-                                              "</dkvm:darwin>\n  </metadata>",
-                                              attributes, body);
+    g_autofree char *marker =
+        g_strdup_printf("  <dkvm:darwin xmlns:dkvm='urn:dkvm:domain:1.0' %s>%s"
+                        "</dkvm:darwin>\n  </metadata>",
+                        attributes, body);
     g_autoptr(GString) text = g_string_new(plain_domain);
     g_string_replace(text, "</metadata>", marker, 1);
     return g_strdup(text->str);
@@ -109,8 +110,8 @@ static void test_no_secret_in_error(void)
 
 /* ---- accepted, and harmless ---- */
 
-/* Each with a domain around it: nothing crashes, name, UUID and graphics stay, and what is KEPT is in the result
- * of reverting. */
+/* Each with a domain around it: nothing crashes, name, UUID and graphics stay, and what is KEPT is
+ * in the result of reverting. */
 static const struct {
     const char *name, *body, *kept;
 } hostile[] = {
@@ -126,28 +127,36 @@ static const struct {
     {"position-max", REMOVE("devices/watchdog", "position='4294967295'", "<watchdog model='x'/>"),
      "<watchdog model='x'/>"},
     {"remove-twice", REMOVE("pm", "", "<pm/>") REMOVE("pm", "", "<pm/>"), "<pm/>"},
-    {"remove-inside-removed",
-     REMOVE("pm", "", "<pm><a/></pm>") REMOVE("pm/a", "", "<a/>"), "<pm>"},
+    {"remove-inside-removed", REMOVE("pm", "", "<pm><a/></pm>") REMOVE("pm/a", "", "<a/>"), "<pm>"},
     {"remove-outer-after-inner",
      REMOVE("cpu/model", "", "<model/>") REMOVE("cpu", "", "<cpu mode='y'/>"), "<cpu mode='y'/>"},
-    {"set-inside-added", ADD("devices/sound", "<sound model='ich6'><address type='pci' domain="
-     "'0x0000' bus='0x00' slot='0x04' function='0x0'/></sound>")
-     SET("devices/sound/address", "<address bus='1'/>", "<address bus='0x00'/>"), "<devices>"},
-    {"same-set-twice", SET("cpu", "<cpu check='a'/>", "<cpu check='partial'/>")
-     SET("cpu", "<cpu check='b'/>", "<cpu check='partial'/>"), "check='b'"},
+    {"set-inside-added",
+     ADD("devices/sound", "<sound model='ich6'><address type='pci' domain="
+                          "'0x0000' bus='0x00' slot='0x04' function='0x0'/></sound>")
+         SET("devices/sound/address", "<address bus='1'/>", "<address bus='0x00'/>"),
+     "<devices>"},
+    {"same-set-twice",
+     SET("cpu", "<cpu check='a'/>", "<cpu check='partial'/>")
+         SET("cpu", "<cpu check='b'/>", "<cpu check='partial'/>"),
+     "check='b'"},
     {"set-text-over-children", SET("clock", "<clock>text</clock>", "<clock offset='utc'/>"),
      "text"},
-    {"text-over-what-was-set", SET("clock", "<clock>t</clock>", "<clock offset='utc'/>")
-     SET("clock/timer[hpet]", "<timer present='yes'/>", "<timer present='no'/>"), "t"},
-    {"remove-below-text", SET("clock", "<clock>t</clock>", "<clock offset='utc'/>")
-     REMOVE("clock/timer[kvm]/x", "", "<x/>"), "t"},
+    {"text-over-what-was-set",
+     SET("clock", "<clock>t</clock>", "<clock offset='utc'/>")
+         SET("clock/timer[hpet]", "<timer present='yes'/>", "<timer present='no'/>"),
+     "t"},
+    {"remove-below-text",
+     SET("clock", "<clock>t</clock>", "<clock offset='utc'/>")
+         REMOVE("clock/timer[kvm]/x", "", "<x/>"),
+     "t"},
     {"count-nobody-has", ADD("devices/disk[sda]#4096", "<disk/>"), "mac.qcow2"},
     {"count-overflow", ADD("devices/disk[sda]#99999999999999999999", "<disk/>"), "mac.qcow2"},
     {"foreign-namespace", ADD("*:x", "<y:x xmlns:y='urn:y'/>"), "<devices>"},
     {"qemu-element", ADD("qemu:commandline", "<dkvm:qemu-commandline/>"), "<devices>"},
     {"root-of-everything", ADD("devices", "<devices/>"), "<devices>"},
     {"parent-step", REMOVE("devices/../name", "", "<name>evil</name>"), "<devices>"},
-    {"parent-step-set", SET("devices/../name", "<name>evil</name>", "<name>mac</name>"), "<devices>"},
+    {"parent-step-set", SET("devices/../name", "<name>evil</name>", "<name>mac</name>"),
+     "<devices>"},
     {"deep", ADD("devices/a/b/c/d/e/f/g/h/i/j/k/l", "<l/>"), "<devices>"},
 };
 
@@ -162,8 +171,8 @@ static void assert_untouched(const char *xml, const char *kept)
 static void test_hostile(gconstpointer data)
 {
     gsize i = GPOINTER_TO_SIZE(data);
-    g_autofree char *text = domain_with("schema='1' model='&lt;' macos='x' controllers='pci'",
-                                        hostile[i].body);
+    g_autofree char *text =
+        domain_with("schema='1' model='&lt;' macos='x' controllers='pci'", hostile[i].body);
     g_autofree char *reverted = must_revert(text);
     assert_untouched(reverted, hostile[i].kept);
     assert_lacks(reverted, "dkvm:");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Properties of patching and reverting over every golden input on several hosts, and the promises of
- * design section 4 one by one.  Run in the top folder. */
+/* Properties of patching and reverting over every golden input on several hosts, and the promises
+ * of design section 4 one by one.  Run in the top folder. */
 #include "tests/unit/helpers.h"
 
 #define MAX_MESSAGES 24
@@ -94,7 +94,8 @@ static void check_identity(const Golden *golden, const Host *host, const char *o
     g_autoptr(DkvmDoc) before = must_parse(golden->text), after = must_parse(once);
     static const char *const names[] = {"name", "uuid"};
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *was = dkvm_xml_text(dkvm_xml_child(xmlDocGetRootElement(before), names[i]));
+        g_autofree char *was =
+            dkvm_xml_text(dkvm_xml_child(xmlDocGetRootElement(before), names[i]));
         g_autofree char *is = dkvm_xml_text(dkvm_xml_child(xmlDocGetRootElement(after), names[i]));
         expect_same(golden, host, names[i], is, was);
     }
@@ -103,7 +104,8 @@ static void check_identity(const Golden *golden, const Host *host, const char *o
 static guint check_stable(Bench *bench, const Golden *golden, const Host *host,
                           const DkvmDomainState *state)
 {
-    g_autofree char *once = patch_golden(bench, golden, host, golden->text, state, &golden->options);
+    g_autofree char *once =
+        patch_golden(bench, golden, host, golden->text, state, &golden->options);
     if (once == NULL) {
         return 0;
     }
@@ -184,12 +186,24 @@ static void test_macos_then_macos(gconstpointer data)
 }
 
 static const char *const some_choices[][2] = {
-    {"topology", "1x2x1"},     {"video", "vmvga"},          {"video", "none"},
-    {"nic", "e1000"},          {"disk", "sata"},            {"disk", "virtio"},
-    {"usb", "nec-xhci"},       {"usb", "ich9-ehci1"},       {"sound", "none"},
-    {"sound", "usb"},          {"hpet", "no"},              {"smbios", "type=2,product=x"},
-    {"cpu-flags", "-pcid"},    {"handoff.consoles", "off"}, {"input", "native"},
-    {"input", "commandline"},  {"macos", "14"},             {"model", "MacPro4,1"},
+    {"topology", "1x2x1"},
+    {"video", "vmvga"},
+    {"video", "none"},
+    {"nic", "e1000"},
+    {"disk", "sata"},
+    {"disk", "virtio"},
+    {"usb", "nec-xhci"},
+    {"usb", "ich9-ehci1"},
+    {"sound", "none"},
+    {"sound", "usb"},
+    {"hpet", "no"},
+    {"smbios", "type=2,product=x"},
+    {"cpu-flags", "-pcid"},
+    {"handoff.consoles", "off"},
+    {"input", "native"},
+    {"input", "commandline"},
+    {"macos", "14"},
+    {"model", "MacPro4,1"},
     {"osk", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"},
 };
 
@@ -206,8 +220,7 @@ static void check_forgotten(Bench *bench, const Golden *golden, const Host *host
     Options set = {.key = (char *)key, .value = (char *)value};
     Options forget = {.key = (char *)key, .value = (char *)"auto"};
     g_autofree char *never = patch_golden(bench, golden, host, golden->text, state, &plain);
-    g_autofree char *chosen =
-        never ? patch_golden(bench, golden, host, never, state, &set) : NULL;
+    g_autofree char *chosen = never ? patch_golden(bench, golden, host, never, state, &set) : NULL;
     if (chosen == NULL) {
         return;
     }

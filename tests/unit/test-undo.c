@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the user or libvirt does to a patched domain, and what patching again and reverting make of it
- * (undo.c, merge.c, parts.c through patch.c and revert.c). */
+/* What the user or libvirt does to a patched domain, and what patching again and reverting make of
+ * it (undo.c, merge.c, parts.c through patch.c and revert.c). */
 #include "tests/unit/helpers.h"
 
 #define INTEL_9_0 0
@@ -16,8 +16,8 @@ static DkvmPatched *patch_again(guint host, const char *text)
 {
     GError *error = NULL;
     g_auto(Bench) bench = bench_new(&hosts[host]);
-    DkvmPatched *patched = dkvm_patch(bench.patcher, text, strlen(text), "test", &as_installed,
-                                      NULL, &error);
+    DkvmPatched *patched =
+        dkvm_patch(bench.patcher, text, strlen(text), "test", &as_installed, NULL, &error);
     g_assert_no_error(error);
     return patched;
 }
@@ -70,7 +70,8 @@ static const struct {
      "nic"},
     {"firmware-image", "    " LOADER, "    <loader readonly='yes' type='pflash'>/home/u/C</loader>",
      "\n    " LOADER "\n    <nvram", "firmware"},
-    {"firmware-variables", "S.fd'>/var/lib/libvirt/qemu/nvram/dkvm-4e013e70-48ce-5f56-8fd3-"
+    {"firmware-variables",
+     "S.fd'>/var/lib/libvirt/qemu/nvram/dkvm-4e013e70-48ce-5f56-8fd3-"
      "aaff52ec246e_VARS.fd</nvram>\n    <bootmenu",
      "S.fd'>/home/u/V</nvram>\n    <bootmenu", NULL, "firmware"},
     {"topology", "  <topology sockets='1' dies='1' cores='2' threads='2'/>\n    <cache",
@@ -151,8 +152,8 @@ static void test_whole_container_removed(void)
 {
     g_autofree char *once = patched_plain(INTEL_9_0, &as_installed);
     char *start = g_strrstr(once, "  <pm>\n"), *end = g_strrstr(once, "  </pm>\n");
-    g_autofree char *edited = g_strdup_printf("%.*s%s", (int)(start - once), once,
-                                              end + strlen("  </pm>\n"));
+    g_autofree char *edited =
+        g_strdup_printf("%.*s%s", (int)(start - once), once, end + strlen("  </pm>\n"));
     g_autoptr(DkvmPatched) twice = patch_again(INTEL_9_0, edited);
     assert_same(twice->xml, edited);
     assert_plain_again(twice->xml);
@@ -173,8 +174,9 @@ static void test_device_removed(void)
 
 static void test_device_added(void)
 {
-    static const char more[] = "    <rng model='virtio'>\n      <backend model='random'>/dev/urandom"
-                               "</backend>\n    </rng>\n  </devices>";
+    static const char more[] =
+        "    <rng model='virtio'>\n      <backend model='random'>/dev/urandom"
+        "</backend>\n    </rng>\n  </devices>";
     g_autofree char *once = patched_plain(INTEL_9_0, &as_installed);
     g_autofree char *edited = replaced(once, "  </devices>", more);
     g_autoptr(DkvmPatched) twice = patch_again(INTEL_9_0, edited);
@@ -274,13 +276,13 @@ static void test_i440fx_and_back(void)
     g_autofree char *once = must_patch(&bench, text, &as_empty, NULL);
     assert_contains(once, "machine='q35'>hvm");
     g_autofree char *a = replaced(once, "machine='q35'>hvm", "machine='pc-q35-9.1'>hvm");
-    g_autofree char *b =
-        replaced(a, "    <memballoon model='none'/>\n",
-                 "    <memballoon model='none'/>\n"
-                 "    <controller type='pci' index='0' model='pcie-root'/>\n"
-                 "    <controller type='pci' index='1' model='pcie-root-port'>\n"
-                 "      <address type='pci' domain='0x0000' bus='0x00' slot='0x02' function='0x0'/>\n"
-                 "    </controller>\n");
+    g_autofree char *b = replaced(
+        a, "    <memballoon model='none'/>\n",
+        "    <memballoon model='none'/>\n"
+        "    <controller type='pci' index='0' model='pcie-root'/>\n"
+        "    <controller type='pci' index='1' model='pcie-root-port'>\n"
+        "      <address type='pci' domain='0x0000' bus='0x00' slot='0x02' function='0x0'/>\n"
+        "    </controller>\n");
     g_autofree char *decorated =
         replaced(b, "    <sound model='ich9'/>\n",
                  "    <sound model='ich9'>\n      <address type='pci' domain='0x0000' bus='0x00' "
