@@ -6,6 +6,7 @@ load helpers
 
 prepare() {
     [ "$(id -u)" -eq 0 ] || unshare --map-root-user true || skip "needs root or user namespaces"
+    # shellcheck disable=SC2034
     RUN=as_root
     SHEETS=$DKVM_ROOT/etc/dkvm/xslt.d
     mkdir -p "$SHEETS"
@@ -180,7 +181,6 @@ refused() { # CODE TEXT...
     local uri sheet
     for uri in "$T/secret.xml" "file://$T/secret.xml" secret.xml /etc/passwd; do
         sheet 50-read.xsl <<< "<xsl:template match='domain/on_reboot/text()'><xsl:value-of select='document(\"$uri\")'/></xsl:template>"
-        RUN=as_root
         refused 4 '50-read\.xsl'
         for sheet in import include; do
             {
@@ -226,6 +226,7 @@ refused() { # CODE TEXT...
 }
 
 @test "infinite recursion and endless work end soon: exit 4 naming the stylesheet" {
+    # shellcheck disable=SC2034
     RUN=limited
     limited() { (ulimit -t 20 && as_root "$@"); }
     sheet 50-loop.xsl <<< "<xsl:template match='domain'><xsl:call-template name='a'/></xsl:template>

@@ -291,6 +291,7 @@ EOT
     canonical a.xml > before.xml
     on_file 0 a.xml
     cp out after.xml
+    # shellcheck disable=SC2030
     export LC_ALL=C
     on_file 0 a.xml
     cmp out after.xml
@@ -301,6 +302,7 @@ EOT
 }
 
 @test "--json in a locale without UTF-8" {
+    # shellcheck disable=SC2031
     export LC_ALL=C
     sed 's|<name>mac|<name>mäc|' domain.xml > a.xml
     on_file 0 --json a.xml
@@ -395,9 +397,14 @@ assert o["stored"] is False and o["result"] == "would-patch", o["result"]'
     [ "$failed" -eq 0 ]
 }
 
-@test "--revert keeps the order of attributes too" {
+@test "--revert gives back the order of attributes and elements too" {
     on_file 0 --revert patched.xml
     cmp out canonical.xml
+    canonical "$GOLDEN/fw-secure.xml" > before.xml
+    on_file 0 "$GOLDEN/fw-secure.xml"
+    cp out after.xml
+    on_file 0 --revert after.xml
+    cmp out before.xml
 }
 
 @test "--revert of what was never patched changes nothing; --forget is the same for a file" {

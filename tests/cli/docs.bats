@@ -3,6 +3,8 @@
 # The documents and the program say the same: what one of them has and the other has not is a failure, in
 # both directions.
 
+# Backquotes in patterns are Markdown's; RUN is for helpers.bash.
+# shellcheck disable=SC2016,SC2034
 load helpers
 
 prepare() {
@@ -95,8 +97,8 @@ man_keys() { # KEY TAB VALUES
 }
 
 @test "exit codes: the code, --help, dkvm-patch(1), README" {
-    { seq 0 1; sed -nE 's/^ *DKVM_ERROR_[A-Z]+ = ([0-9]+),.*/\1/p' "$TOP/lib/error.h"; } > of-code
-    LC_ALL=C "$DKVM" --help | sed -n '/^Exit:/,$p' | tr '\n' ' ' | sed 's/See .*//' | tr ',:' '\n\n' |
+    { seq 0 1; tr -s '\n ' ' ' < "$TOP/lib/error.h" | grep -oE 'DKVM_ERROR_[A-Z]+ = [0-9]+' | sed 's/.* //'; } > of-code
+    LC_ALL=C "$DKVM" --help | sed -n '/^Exit:/,$p' | tr '\n' ' ' | sed 's/See .*//' | tr ',:' '\n' |
         sed -nE 's/^ *([0-9]) .*/\1/p' > of-help
     section 'EXIT STATUS' "$MAN" | sed -nE 's/^\*([0-9]+)\*$/\1/p' > of-man
     awk '/^## Exit codes/ { on = 1; next } /^## / { on = 0 } on' "$README" |
@@ -114,22 +116,23 @@ man_keys() { # KEY TAB VALUES
 
 @test "--set: the values of each key" {
     local key values takes failed=0
-    man_keys > man
+    man_keys > of-man
     while IFS=$'\t' read -r key values; do
         takes=$("$DKVM" -f -s "${key/STEP/step}=!" x.xml 2>&1 | sed -n 's/.*: it takes \(.*\), or auto$/\1/p')
         # A list of values, or a grammar in words, which nobody can compare.
         case $values in *[A-Z]*) [ -n "$takes" ] || failed=1; continue ;; esac
         takes=${takes%% (*}
         [ "${takes// /|}" = "$values" ] || { echo "$key takes '$takes', not '$values'"; failed=1; }
-    done < man
+    done < of-man
     [ "$failed" -eq 0 ]
     section CHOICES "$MAN" | tr -s '\n\t' ' ' | sed -n 's/.*Keys: \([a-z ]*\)\. A comma.*/\1/p' | tr ' ' '\n' > of-man
-    sed -n '/is_smbios_pair/,/NULL}/p' "$TOP/xslt/choices.c" | grep -oE '"[a-z]+"' | tr -d '"' > of-code
+    sed -n '/is_smbios_pair(const/,/NULL}/p' "$TOP/xslt/choices.c" | sed -n '/\[\] *=/,$p' | grep -oE '"[a-z]+"' | tr -d '"' > of-code
     same 'keys of smbios' of-code of-man
 }
 
 @test "--set PART=auto: the parts" {
-    sed -nE 's/^    \{"[^"]*", "([a-z-]+)"\}.*/\1/p' "$TOP/xslt/parts.c" > of-code
+    sed -n '/parts\[\] = {/,/^};/p' "$TOP/xslt/parts.c" | tr -s '\n ' ' ' | grep -oE '\{ *"[^"]*", *"[a-z-]+" *\}' |
+        sed -E 's/.*"([a-z-]+)" *\}/\1/' > of-code
     section CHOICES "$MAN" | tr '\n' ' ' | sed 's/.*\*--set\* _PART_=\*auto\*: *//; s/\..*//' |
         tr -d ' ' | tr ',' '\n' > of-man
     echo >> of-man
@@ -221,7 +224,8 @@ PYTHON
 }
 
 @test "JSON: its members and results" {
-    grep -ohE '(add_(string|flag|lines)|set_member_name)\(b, "[a-z]+"' "$TOP/xslt/cli-report.c" |
+    tr -s '\n ' ' ' < "$TOP/xslt/cli-report.c" |
+        grep -oE '(add_(string|flag|lines)|set_member_name)\(b, "[a-z]+"' |
         grep -oE '"[a-z]+"' | tr -d '"' > of-code
     section JSON "$MAN" | grep -E '^\*' | grep -oE '[a-z]+' > of-man
     same 'members of JSON' of-code of-man
@@ -246,7 +250,7 @@ PYTHON
 
 @test "the input tree of a stylesheet" {
     # Every attribute and element that C puts into facts is in dkvm-patch(1), and no other.
-    sed -n '/^static void fill_host/,/^\/\* ---- choices/p' "$TOP/xslt/input.c" |
+    sed -n '/^static void fill_host/,/^\/\* ---- choices/p' "$TOP/xslt/input.c" | tr -s '\n ' ' ' |
         grep -oE '(set|set_number|set_tristate|add)\([^()"]*(\([^()"]*"[a-z]+"\), )?"[a-z-]+"' |
         grep -oE '"[a-z-]+"' | tr -d '"' > of-code
     section FILES "$MAN" | sed -n '/<facts>/,/<\/facts>/p' | sed 's/>[^<]*</></g' |

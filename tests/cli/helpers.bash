@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # What all tests of dkvm-patch as a program share.  Each test has a folder $T and a host root of its own.
 
 TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
@@ -19,7 +19,7 @@ setup() {
     export DKVM_ROOT=$T/root
     export XDG_CACHE_HOME=$T/cache LC_ALL=C.UTF-8
     mkdir -p "$DKVM_ROOT"
-    facts > "$T/facts.json"
+    facts "" > "$T/facts.json"
     domain > "$T/domain.xml"
     cd "$T" || return 1
     if declare -F prepare > /dev/null; then prepare; fi
@@ -132,6 +132,7 @@ as_root() {
 ### Inputs ##########################################################################################
 
 # facts [PYTHON]: recorded host facts; PYTHON changes the object "f".
+# shellcheck disable=SC2120
 facts() {
     python3 - "${1:-}" <<'PYTHON'
 import json, sys
@@ -254,7 +255,8 @@ patched() { # INTO ARGUMENT...
     on_file 0 "$@" && cp "$T/out" "$into"
 }
 
-# The same elements, text and comments; attributes and dkvm's records in any order, indented anyhow.
+# The same to libvirt: elements of one name in one order, text and comments; attributes, elements of different
+# names and dkvm's records in any order, indented anyhow.
 same_xml() { # A B
     python3 - "$@" <<'PYTHON'
 import difflib, sys
@@ -268,6 +270,7 @@ def lines(path):
     for marker in root.iter("{urn:dkvm:domain:1.0}darwin"):
         marker[:] = sorted(marker, key=record)
     for element in root.iter():
+        element[:] = sorted(element, key=lambda e: e.tag if isinstance(e.tag, str) else "")
         if len(element) and not (element.text or "").strip():
             element.text = None
         if not (element.tail or "").strip():

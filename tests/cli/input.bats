@@ -16,6 +16,7 @@ limited() {
 }
 
 prepare() {
+    # shellcheck disable=SC2034
     RUN=limited
     on_file 0 domain.xml
     cp out patched.xml

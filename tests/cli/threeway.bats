@@ -81,7 +81,7 @@ edited() {
     edited hpet "<timer name='hpet' present='yes'/>" "<timer name='hpet' present='no'/>" -
     edited clock " *<timer name='tsc' present='yes' mode='native'/>\n" '' -
     edited clock "<timer name='rtc' tickpolicy='catchup'/>" "<timer name='rtc' tickpolicy='delay'/>" \
-        "(<clock offset='utc'>\n)" "\1    <timer name='rtc' tickpolicy='delay'/>\n"
+        "(  </clock>)" "    <timer name='rtc' tickpolicy='delay'/>\n\1"
 }
 
 @test "the clock's offset, which is not ours" {

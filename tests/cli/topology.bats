@@ -7,14 +7,14 @@ load helpers
 # Which model and macOS give the CPU of a kind of boot; XNU treats every CPU that has MSR 0x35 alike.
 options_for() {
     case $1 in
-    penryn) options=(--model MacPro4,1 --macos 11) ;;
-    msr) options=(--model MacPro7,1 --macos 11) ;;
+    penryn) options=(--model "MacPro4,1" --macos 11) ;;
+    msr) options=(--model "MacPro7,1" --macos 11) ;;
     *) return 1 ;;
     esac
 }
 
 @test "every recorded boot: exit code and XNU's own words" {
-    local qemu shape kind xnu want failed=0 lines=0
+    local qemu shape kind xnu want failed=0 count=0
     declare -A made
     while IFS='|' read -r qemu shape kind xnu; do
         options_for "$kind"
@@ -30,7 +30,7 @@ options_for() {
         if [ "$xnu" != ok ]; then
             grep -Fq "$xnu" out || { echo "-> $qemu $kind $shape: not said: $xnu"; head -c 600 out; failed=1; }
         fi
-        lines=$((lines + 1))
+        count=$((count + 1))
     done < <(python3 - "$TOP/tests/data/xnu-boots.jsonl" <<'PYTHON'
 import json, sys
 for line in open(sys.argv[1]):
@@ -38,7 +38,7 @@ for line in open(sys.argv[1]):
     print(boot["qemu"], "x".join(map(str, boot["shape"])), boot["kind"], boot["xnu"], sep="|")
 PYTHON
     )
-    [ "$lines" -eq 144 ]
+    [ "$count" -eq 144 ]
     [ "$failed" -eq 0 ]
 }
 

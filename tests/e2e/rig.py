@@ -344,8 +344,8 @@ def empty_disk(path, *options, size="1G"):
 _template = None
 
 
-def empty_disks(xml):
-    """Makes the image files that a domain names, empty."""
+def make_disks(xml, installed=False):
+    """Makes the image files that a domain names: empty, or with more in them than an empty one can have."""
     global _template
     if _template is None:
         _template = empty_disk(SCRATCH / "template.qcow2")
@@ -359,3 +359,16 @@ def empty_disks(xml):
         else:
             with open(path, "wb") as file:
                 file.truncate(1 << 20)
+        if installed:
+            allocate(path)
+
+
+def allocate(path):
+    """100 MiB of it are there (tmpfs gives them only if they are touched)."""
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, 100 << 20)
+
+
+def remove_disks():
+    for path in IMAGES.iterdir():
+        path.unlink()

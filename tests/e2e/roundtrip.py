@@ -37,7 +37,7 @@ class Round:
             self.domains[item.name] = conn.defineXMLFlags(rig.definition(domain), 0)
             self.items.append(item)
             if kind == "new":
-                rig.empty_disks(item.xml)
+                rig.make_disks(item.xml)
         self.read_into(self.original)
 
     def read_into(self, table):

@@ -248,9 +248,132 @@ static void test_set_then_auto(gconstpointer data)
     }
 }
 
+/* ---- the admin's stylesheets ---- */
+
+#define ADMIN(templates)                                                                           \
+    "<xsl:stylesheet version='1.0' xmlns:xsl='http://www.w3.org/1999/XSL/Transform'>"              \
+    "<xsl:template match='/'><xsl:apply-templates select='*/domain'/></xsl:template>"              \
+    "<xsl:template match='@*|node()'><xsl:copy><xsl:apply-templates select='@*|node()'/>"          \
+    "</xsl:copy></xsl:template>" templates "</xsl:stylesheet>"
+#define TITLE                                                                                      \
+    "<xsl:template match='domain/os'><title>by the admin</title><xsl:copy>"                        \
+    "<xsl:apply-templates select='@*|node()'/></xsl:copy></xsl:template>"
+
+static DkvmPatched *patch_with(const char *sheet, const char *text, GError **error)
+{
+    GError *broken = NULL;
+    g_autoptr(DkvmFacts) facts = host_facts(&hosts[0]);
+    g_autoptr(GPtrArray) admin = g_ptr_array_new_with_free_func((GDestroyNotify)dkvm_stylesheet_free);
+    g_ptr_array_add(admin, dkvm_stylesheet_new(sheet, strlen(sheet), "50-mine.xsl", &broken));
+    g_assert_no_error(broken);
+    g_autoptr(DkvmPatcher) patcher = dkvm_patcher_new(facts, TEST_OSK, "MacPro5,1", admin, &broken);
+    g_assert_no_error(broken);
+    return dkvm_patch(patcher, text, strlen(text), "test", &as_installed, NULL, error);
+}
+
+static void test_admin(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(DkvmPatched) once = patch_with(ADMIN(TITLE), plain_domain, &error);
+    g_assert_no_error(error);
+    assert_contains(once->xml, "  <title>by the admin</title>\n");
+    assert_contains(once->xml, "<dkvm:add at='title'>");
+    assert_contains(once->xml, "model='MacPro5,1'");
+    g_autoptr(DkvmPatched) twice = patch_with(ADMIN(TITLE), once->xml, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(twice->xml, ==, once->xml);
+    g_autofree char *reverted = must_revert(once->xml);
+    g_assert_cmpstr(reverted, ==, plain_domain);
+    /* The stylesheet is gone: so is what it did. */
+    g_autoptr(DkvmPatched) without = patch_with(ADMIN(""), once->xml, &error);
+    assert_lacks(without->xml, "by the admin");
+}
+
+/* What is the user's alone, and what would change again and again. */
+static void test_admin_refused(void)
+{
+    static const char *const sheets[] = {
+        ADMIN("<xsl:template match='domain/name'><name>x</name></xsl:template>"),
+        ADMIN("<xsl:template match='domain/name/text()'>x</xsl:template>"),
+        ADMIN("<xsl:template match='domain/uuid'/>"),
+        ADMIN("<xsl:template match='domain/metadata'/>"),
+        ADMIN("<xsl:template match='graphics/@passwd'/>"),
+        ADMIN("<xsl:template match='graphics'/>"),
+        ADMIN("<xsl:template match='domain/@type'><xsl:attribute name='type'>qemu</xsl:attribute>"
+              "</xsl:template>"),
+        ADMIN("<xsl:template match='/*/domain'><domain/></xsl:template>"),
+        ADMIN("<xsl:template match='/*/domain'><network/></xsl:template>"),
+        ADMIN("<xsl:template match='/*/domain'><xsl:message terminate='yes'>no</xsl:message>"
+              "</xsl:template>"),
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(sheets); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(DkvmPatched) none = patch_with(sheets[i], plain_domain, &error);
+        g_assert_null(none);
+        g_assert_error(error, DKVM_ERROR, DKVM_ERROR_HOST);
+    }
+}
+
+/* Elements that a name begins alike are not that element. */
+static void test_admin_may_add(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(DkvmPatched) once = patch_with(
+        ADMIN("<xsl:template match='domain/os'><namespace-x/><xsl:copy>"
+              "<xsl:apply-templates select='@*|node()'/></xsl:copy></xsl:template>"),
+        plain_domain, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(once);
+}
+
+/* ---- refusals ---- */
+
+static void test_refusals(void)
+{
+    static const struct {
+        gint code;
+        const char *from, *to;
+    } bad[] = {
+        {DKVM_ERROR_INPUT, "type='kvm'", "type='lxc'"},
+        {DKVM_ERROR_INPUT, "<domain type='kvm'>", "<domain>"},
+        {DKVM_ERROR_INPUT, "<name>mac</name>", ""},
+        {DKVM_ERROR_INPUT, "arch='x86_64'", "arch='ppc64'"},
+        {DKVM_ERROR_INPUT, ">hvm<", ">xen<"},
+        {DKVM_ERROR_INPUT, "</domain>", ""},
+        {DKVM_ERROR_INPUT, ">4</vcpu>", ">many</vcpu>"},
+    };
+    g_auto(Bench) bench = bench_new(&hosts[0]);
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GString) text = g_string_new(plain_domain);
+        g_string_replace(text, bad[i].from, bad[i].to, 1);
+        g_autofree char *xml = try_patch(&bench, text->str, &as_file, NULL, &error);
+        g_assert_null(xml);
+        g_assert_error(error, DKVM_ERROR, bad[i].code);
+    }
+}
+
+static void test_host_cannot(void)
+{
+    g_auto(Bench) bench = bench_new(&hosts[0]);
+    g_autoptr(GError) error = NULL;
+    bench.facts->applesmc = DKVM_NO;
+    g_autofree char *no_smc = try_patch(&bench, plain_domain, &as_file, NULL, &error);
+    g_assert_error(error, DKVM_ERROR, DKVM_ERROR_HOST);
+    assert_contains(error->message, "isa-applesmc");
+    g_clear_error(&error);
+    bench.facts->applesmc = DKVM_YES;
+    g_ptr_array_set_size(bench.facts->firmware, 0);
+    g_autofree char *no_firmware = try_patch(&bench, plain_domain, &as_file, NULL, &error);
+    g_assert_error(error, DKVM_ERROR, DKVM_ERROR_HOST);
+    g_assert_null(no_smc);
+    g_assert_null(no_firmware);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_set_nonfatal_assertions();
     inputs = golden_inputs();
     static const struct {
         const char *name;
@@ -268,6 +391,11 @@ int main(int argc, char **argv)
             g_test_add_data_func(path, &hosts[h], over_all[t].test);
         }
     }
+    g_test_add_func("/patch/admin", test_admin);
+    g_test_add_func("/patch/admin-refused", test_admin_refused);
+    g_test_add_func("/patch/admin-may-add", test_admin_may_add);
+    g_test_add_func("/patch/refusals", test_refusals);
+    g_test_add_func("/patch/host-cannot", test_host_cannot);
     int status = g_test_run();
     g_ptr_array_unref(inputs);
     return status;

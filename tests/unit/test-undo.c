@@ -185,6 +185,59 @@ static void test_device_added(void)
     assert_contains(reverted, "<rng model='virtio'>");
 }
 
+/* ---- in the place of what we took away ---- */
+
+/* The user chose no sound, and later puts a card in by hand. */
+static void test_own_device_in_place_of_removed(void)
+{
+    static const char card[] = "    <sound model='usb'/>\n  </devices>";
+    g_auto(Bench) bench = bench_new(&hosts[INTEL_9_0]);
+    Options silent = {.key = (char *)"sound", .value = (char *)"none"};
+    g_autofree char *once = must_patch(&bench, plain_domain, &as_installed, &silent);
+    g_autofree char *edited = replaced(once, "  </devices>", card);
+    g_autofree char *twice = must_patch(&bench, edited, &as_installed, NULL);
+    assert_contains(strstr(twice, "</metadata>"), "<sound model='usb'");
+    g_autofree char *reverted = must_revert(edited);
+    assert_contains(reverted, "<sound model='usb'");
+}
+
+/* The CPU was custom, we made it host-passthrough, the user makes it another custom one. */
+static void test_own_cpu_model_in_place_of_removed(void)
+{
+    g_auto(Bench) bench = bench_new(&hosts[INTEL_9_0]);
+    g_autofree char *own = replaced(plain_domain, "<cpu mode='host-model' check='partial'/>",
+                                    "<cpu mode='custom'>\n    <model>Penryn</model>\n  </cpu>");
+    g_autofree char *once = must_patch(&bench, own, &as_installed, NULL);
+    g_autofree char *edited =
+        replaced(once, "<cpu mode='host-passthrough' check='none' migratable='on'>",
+                 "<cpu mode='custom' check='none'>\n    <model>Haswell</model>");
+    g_autofree char *twice = must_patch(&bench, edited, &as_installed, NULL);
+    assert_same(twice, edited);
+    g_autofree char *reverted = must_revert(edited);
+    assert_contains(reverted, "<model>Haswell</model>");
+    assert_lacks(reverted, "<model>Penryn</model>");
+}
+
+/* Of three cards two are the user's edit-free own: what is taken out of the middle goes back there, and its
+ * neighbours stay. */
+static void test_removed_among_its_like(void)
+{
+    static const char smbios[] =
+        "  <qemu:commandline>\n" TWO_ARGS("-smbios", "type=1,sku=a")
+        TWO_ARGS("-smbios", "type=2,sku=b") TWO_ARGS("-smbios", "type=1,sku=c")
+        "  </qemu:commandline>\n</domain>";
+    g_auto(Bench) bench = bench_new(&hosts[INTEL_9_0]);
+    Options set = {.key = (char *)"smbios", .value = (char *)"type=1,sku=d"};
+    g_autofree char *root = replaced(plain_domain, "</domain>", smbios);
+    g_autofree char *own = g_strconcat(
+        "<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>",
+        root + strlen("<domain type='kvm'>"), NULL);
+    g_autofree char *once = must_patch(&bench, own, &as_installed, &set);
+    assert_lacks(strstr(once, "</metadata>"), "sku=a");
+    g_autofree char *reverted = must_revert(once);
+    assert_same(reverted, own);
+}
+
 /* A new number of vCPUs gets a shape of its own, whoever wrote the one that is there. */
 static void test_vcpus_changed(void)
 {
@@ -203,6 +256,29 @@ static void test_vcpus_changed(void)
         g_autofree char *reverted = must_revert(twice->xml);
         assert_contains(reverted, rows[i].to);
         assert_lacks(reverted, "<topology");
+    }
+}
+
+/* An edit inside an element of ours, and an attribute put back that we took away. */
+static void test_edit_inside(void)
+{
+    static const struct {
+        const char *own, *as, *key, *value, *from, *to;
+    } deep[] = {
+        {"<vcpu", "<vcpu", "usb", "ich9-ehci1", "<master startport='4'/>", "<master startport='5'/>"},
+        {"mode='host-model' check='partial'/>",
+         "mode='custom' match='exact'>\n    <model>Penryn</model>\n  </cpu>", "hpet", "no",
+         "migratable='on'>", "migratable='on' match='strict'>"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(deep); i++) {
+        g_auto(Bench) bench = bench_new(&hosts[INTEL_9_0]);
+        Options set = {.key = (char *)deep[i].key, .value = (char *)deep[i].value};
+        g_autofree char *own = replaced(plain_domain, deep[i].own, deep[i].as);
+        g_autofree char *once = must_patch(&bench, own, &as_installed, &set);
+        g_autofree char *edited = replaced(once, deep[i].from, deep[i].to);
+        g_autoptr(DkvmPatched) twice = patch_again(INTEL_9_0, edited);
+        g_assert_cmpuint(twice->kept->len, ==, 1);
+        assert_same(twice->xml, edited);
     }
 }
 
@@ -340,6 +416,10 @@ int main(int argc, char **argv)
     g_test_add_func("/undo/whole-container-removed", test_whole_container_removed);
     g_test_add_func("/undo/device-removed", test_device_removed);
     g_test_add_func("/undo/device-added", test_device_added);
+    g_test_add_func("/undo/edit-inside", test_edit_inside);
+    g_test_add_func("/undo/own-device-in-place", test_own_device_in_place_of_removed);
+    g_test_add_func("/undo/own-cpu-model-in-place", test_own_cpu_model_in_place_of_removed);
+    g_test_add_func("/undo/removed-among-its-like", test_removed_among_its_like);
     g_test_add_func("/undo/vcpus-changed", test_vcpus_changed);
     g_test_add_func("/undo/i440fx-refused", test_i440fx_refused);
     g_test_add_func("/undo/i440fx-and-back", test_i440fx_and_back);
