@@ -49,7 +49,7 @@ static int open_folder(GError **error)
 {
     const char *root = *dkvm_paths_root() ? dkvm_paths_root() : "/";
     int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    g_auto(GStrv) steps = g_strsplit(FOLDER + 1, "/", -1);
+    g_auto(GStrv) steps = g_strsplit(&FOLDER[1], "/", -1);
     for (char **step = steps; *step != NULL && fd >= 0; step++) {
         if (!is_roots_alone(fd, FOLDER, error)) {
             close(fd);

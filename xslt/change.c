@@ -171,7 +171,7 @@ gboolean dkvm_node_equal(const xmlNode *a, const xmlNode *b)
 gboolean dkvm_node_is_container(const xmlNode *node)
 {
     static const char *const names[] = {"os",    "firmware", "features",      "cpu",
-                                        "clock", "pm",       "memoryBacking", NULL};
+                                        "clock", "pm",       "memoryBacking", "devices", NULL};
     if (dkvm_xml_has_ns(node, DKVM_NS_QEMU)) {
         return xmlStrEqual(node->name, BAD_CAST "commandline");
     }

@@ -24,7 +24,8 @@ typedef struct {
     xmlNode *node;   /* working: the element in the tree at hand, NULL if it is not there */
     xmlNode *parent; /* working: REMOVE: where it would go back, NULL if that is gone */
     xmlNode *base;   /* working: the element in the tree that the stylesheets saw */
-    gboolean edited; /* working: the user changed or removed what we wrote */
+    gboolean touched; /* working: the user changed or removed what we wrote */
+    gboolean edited;  /* working: the same of any change of its unit */
 } DkvmChange;
 
 /* A list that owns its changes and, through STORE, their elements. */

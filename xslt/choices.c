@@ -164,8 +164,8 @@ gboolean dkvm_choice_check(const char *key, const char *value, GError **error)
         return good || refuse(key, keys[i].values ? keys[i].values : keys[i].grammar, error);
     }
     g_autofree char *known = all_keys();
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                "cannot set '%.64s': there is no such key; keys: %s", key, known);
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT, "cannot set %s: there is no such key; keys: %s",
+                strlen(key) <= 20 ? key : "that", known);
     return FALSE;
 }
 
@@ -173,8 +173,9 @@ gboolean dkvm_choice_parse(const char *text, char **key, char **value, GError **
 {
     const char *equals = strchr(text, '=');
     if (equals == NULL || equals == text) {
+        /* Not repeated: it may be a key of the SMC that stands where KEY= was forgotten. */
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "cannot set '%.64s': write KEY=VALUE, or KEY=auto to forget a choice", text);
+                    "cannot set a choice: write KEY=VALUE, or KEY=auto to forget a choice");
         return FALSE;
     }
     g_autofree char *name = g_strndup(text, equals - text);

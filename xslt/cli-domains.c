@@ -140,14 +140,18 @@ static gboolean exists(DkvmCli *cli, const DkvmPatched *patched, GError **error)
     return found;
 }
 
+/* Defines, and patches once more with what only the connection knows: whether the disks are empty. */
 static gboolean create(DkvmCli *cli, const DkvmPatched *patched, GError **error)
 {
     virDomainPtr domain = virDomainDefineXMLFlags(cli->conn, patched->xml, 0);
     if (domain == NULL) {
         return dkvm_libvirt_error(error, "define", patched->name);
     }
+    Work work = {cli, domain};
+    gboolean stored = FALSE;
+    g_autoptr(DkvmPatched) again = dkvm_connection_update(domain, make, &work, TRUE, &stored, error);
     virDomainFree(domain);
-    return TRUE;
+    return again != NULL;
 }
 
 static void create_one(DkvmCli *cli, const char *path)

@@ -13,10 +13,12 @@
 /* libvirt's own store: it keeps the definitions in memory and would write over the file. */
 static gboolean is_libvirts(const char *path)
 {
-    g_autofree char *store = dkvm_path("/etc/libvirt/qemu/");
-    char *real = realpath(path, NULL);
-    gboolean inside = real != NULL && g_str_has_prefix(real, store);
+    g_autofree char *store = dkvm_path("/etc/libvirt/qemu");
+    char *real = realpath(path, NULL), *real_store = realpath(store, NULL);
+    gboolean inside = real != NULL && real_store != NULL && g_str_has_prefix(real, real_store) &&
+                      strchr("/", real[strlen(real_store)]) != NULL;
     free(real);
+    free(real_store);
     return inside;
 }
 
@@ -45,7 +47,7 @@ static gboolean store(const DkvmCli *cli, DkvmOutput *output, const char *path,
         return *stored;
     }
     if (!o->in_place) {
-        *stored = TRUE;
+        *stored = !o->json;
         return o->json || write_stdout(patched->xml, error);
     }
     if (!patched->changed) {
@@ -64,7 +66,8 @@ static void one_file(DkvmCli *cli, DkvmOutput *output, const char *path)
     g_autoptr(DkvmPatched) patched = NULL;
     gboolean stored = FALSE;
     gsize length = 0;
-    if (cli->options->in_place && is_libvirts(path)) {
+    const char *target = cli->options->in_place ? path : cli->options->output_dir;
+    if (target != NULL && is_libvirts(target)) {
         g_set_error(
             &error, DKVM_ERROR, DKVM_ERROR_REFUSED,
             "cannot rewrite %s: it is libvirt's own copy, which libvirt would write over; name "

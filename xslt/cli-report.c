@@ -1,10 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <json-glib/json-glib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/log.h"
 #include "xslt/cli.h"
 #include "xslt/diff.h"
+
+void dkvm_cli_print(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vfprintf(stdout, format, arguments);
+    va_end(arguments);
+}
 
 static void add_lines(JsonBuilder *b, const char *name, const GPtrArray *lines)
 {
@@ -20,7 +29,8 @@ static void add_string(JsonBuilder *b, const char *name, const char *value)
 {
     if (value != NULL) {
         json_builder_set_member_name(b, name);
-        json_builder_add_string_value(b, value);
+        g_autofree char *valid = g_utf8_make_valid(value, -1); /* a file name may be anything */
+        json_builder_add_string_value(b, valid);
     }
 }
 
@@ -85,7 +95,7 @@ static void say_notes(const char *object, const DkvmPatched *patched)
 static void say_lines(const char *object, const GPtrArray *lines)
 {
     for (guint i = 0; i < lines->len; i++) {
-        g_print("%s: %s\n", object, (const char *)g_ptr_array_index(lines, i));
+        dkvm_cli_print("%s: %s\n", object, (const char *)g_ptr_array_index(lines, i));
     }
 }
 
@@ -95,18 +105,19 @@ static void say_result(DkvmCli *cli, const char *object, const DkvmPatched *patc
     const DkvmOptions *o = cli->options;
     g_autoptr(GError) error = NULL;
     if (o->diff) {
-        g_autofree char *before = dkvm_patch_canonical(patched->before, strlen(patched->before));
-        g_autofree char *diff = dkvm_diff(before, patched->xml, object, &error);
+        g_autofree char *before = dkvm_patch_showable(patched->before);
+        g_autofree char *after = dkvm_patch_showable(patched->xml);
+        g_autofree char *diff = dkvm_diff(before, after, object, &error);
         if (diff == NULL) {
             dkvm_log_error("%s", error->message);
             cli->exit_code = MAX(cli->exit_code, error->code);
             return;
         }
-        g_print("%s", diff);
+        dkvm_cli_print("%s", diff);
     }
     if (o->dry_run) {
         say_lines(object, patched->done);
-        g_print("%s: %s\n", object,
+        dkvm_cli_print("%s: %s\n", object,
                 patched->changed ? "would be changed as above" : "nothing to do");
     }
     if (o->diff || o->dry_run) {
@@ -114,7 +125,7 @@ static void say_result(DkvmCli *cli, const char *object, const DkvmPatched *patc
     }
     if (!o->diff && !o->dry_run && !o->check && (!o->file || o->create)) {
         const char *word = result_word(cli, patched, stored);
-        g_print("%s: %s%s%s\n", object, word, text ? "; " : "", text ? text : "");
+        dkvm_cli_print("%s: %s%s%s\n", object, word, text ? "; " : "", text ? text : "");
     }
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xslt/diff.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -37,7 +38,7 @@ char *dkvm_diff(const char *before, const char *after, const char *label, GError
     g_autoptr(GError) inner = NULL;
     g_autofree char *old_label = g_strconcat(label, " (before)", NULL);
     g_autofree char *new_label = g_strconcat(label, " (after)", NULL);
-    g_autofree char *out = NULL;
+    g_autoptr(GBytes) out = NULL;
     int a = memory_file(before), b = memory_file(after);
     if (a < 0 || b < 0) {
         return fail(error, g_strerror(errno));
@@ -49,12 +50,14 @@ char *dkvm_diff(const char *before, const char *after, const char *label, GError
     g_autoptr(GSubprocess) diff =
         g_subprocess_launcher_spawn(launcher, &inner, "diff", "-u", "--label", old_label, "--label",
                                     new_label, "/dev/fd/3", "/dev/fd/4", NULL);
-    if (diff == NULL || !g_subprocess_communicate_utf8(diff, NULL, NULL, &out, NULL, &inner)) {
+    if (diff == NULL || !g_subprocess_communicate(diff, NULL, NULL, &out, NULL, &inner)) {
         return fail(error, inner->message);
     }
     /* 0: equal, 1: different */
     if (!g_subprocess_get_if_exited(diff) || g_subprocess_get_exit_status(diff) > 1) {
         return fail(error, "diff(1) failed");
     }
-    return g_steal_pointer(&out);
+    gsize length = 0;
+    const char *text = g_bytes_get_data(out, &length);
+    return g_strndup(text ? text : "", length); /* no bytes: no pointer */
 }

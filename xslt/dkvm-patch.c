@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* dkvm-patch: libvirt domains become Darwin guests, and back.  See dkvm-patch.1.scd. */
+#include <errno.h>
 #include <json-glib/json-glib.h>
 #include <locale.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/error.h"
@@ -105,31 +107,36 @@ static void explain(DkvmCli *cli, GError **error)
     question.skip_tsc =
         facts->kvm == DKVM_NO; /* said below instead: the topology was asked about */
     g_autofree char *text = dkvm_topology_explain(&question, &boots);
-    g_print("%s%s", text, g_str_has_suffix(text, "\n") ? "" : "\n");
+    dkvm_cli_print("%s%s", text, g_str_has_suffix(text, "\n") ? "" : "\n");
     if (question.skip_tsc) {
-        g_print("This host has no KVM: emulated, XNU does not get past tsc_init unless the CPU is "
+        dkvm_cli_print("This host has no KVM: emulated, XNU does not get past tsc_init unless the CPU is "
                 "Penryn.\n");
     }
     cli->exit_code = boots ? 0 : 1;
+}
+
+static gboolean is_alone(const DkvmOptions *o)
+{
+    return o->version || o->list_models || o->print_facts || o->explain != NULL;
 }
 
 static gboolean stands_alone(DkvmCli *cli, GError **error)
 {
     const DkvmOptions *o = cli->options;
     if (o->version) {
-        g_print("dkvm-patch " DKVM_VERSION "\n");
+        dkvm_cli_print("dkvm-patch " DKVM_VERSION "\n");
         return TRUE;
     }
     if (o->list_models) {
         g_autofree char *list = dkvm_models_list();
-        g_print("%s", list);
+        dkvm_cli_print("%s", list);
         return TRUE;
     }
     if (o->print_facts) {
         const DkvmFacts *facts = dkvm_cli_facts(cli, error);
         g_autofree char *json = facts ? dkvm_facts_to_json(facts) : NULL;
         if (json != NULL) {
-            g_print("%s%s", json, g_str_has_suffix(json, "\n") ? "" : "\n");
+            dkvm_cli_print("%s%s", json, g_str_has_suffix(json, "\n") ? "" : "\n");
         }
         return TRUE;
     }
@@ -153,8 +160,9 @@ static gboolean needs_connection(const DkvmOptions *o)
 
 static void run(DkvmCli *cli, GError **error)
 {
-    cli->config = dkvm_config_load(error);
-    if (cli->config == NULL) {
+    gboolean needs_config = !cli->options->version && !cli->options->list_models;
+    cli->config = needs_config ? dkvm_config_load(error) : NULL;
+    if (needs_config && cli->config == NULL) {
         return;
     }
     if (needs_connection(cli->options)) {
@@ -184,7 +192,7 @@ static void print_outcomes(DkvmCli *cli)
     g_autoptr(JsonNode) root = json_node_new(JSON_NODE_ARRAY);
     json_node_set_array(root, array);
     g_autofree char *text = json_to_string(root, TRUE);
-    g_print("%s\n", text);
+    dkvm_cli_print("%s\n", text);
 }
 
 static void cli_clear(DkvmCli *cli)
@@ -211,11 +219,15 @@ int main(int argc, char **argv)
         run(&cli, &error);
     }
     if (error != NULL) {
-        dkvm_log_error("%s", error->message);
-        cli.exit_code = MAX(cli.exit_code, error->code);
+        dkvm_cli_report(&cli, "dkvm-patch", NULL, FALSE, NULL, error);
     }
-    if (options.json && error == NULL) {
+    if (options.json && !is_alone(&options)) {
         print_outcomes(&cli);
+    }
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        dkvm_log_error("cannot write to standard output: %s; what was printed is not complete",
+                       g_strerror(errno));
+        cli.exit_code = MAX(cli.exit_code, DKVM_ERROR_FILE);
     }
     int exit_code = cli.exit_code;
     cli_clear(&cli);

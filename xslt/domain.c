@@ -16,6 +16,23 @@ static gboolean refuse(GError **error, const char *what, const char *reason)
     return FALSE;
 }
 
+/* Elements that libvirt reads once: of a second one it would be anybody's guess which counts. */
+static gboolean has_duplicate(const xmlNode *domain)
+{
+    static const char *const once[] = {"name", "uuid", "metadata", "memory", "currentMemory",
+                                       "memoryBacking", "vcpu", "vcpus", "os", "features", "cpu", "clock",
+                                       "pm", "devices", "commandline", NULL};
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    for (xmlNode *n = dkvm_xml_element(domain->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        const char *name = (const char *)n->name;
+        gboolean ours = n->ns == NULL || dkvm_xml_has_ns(n, DKVM_NS_QEMU);
+        if (ours && g_strv_contains(once, name) && !g_hash_table_add(seen, (gpointer)name)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 gboolean dkvm_domain_check(const xmlNode *domain, const char *what, GError **error)
 {
     static const char *const types[] = {"kvm", "qemu", NULL};
@@ -28,6 +45,9 @@ gboolean dkvm_domain_check(const xmlNode *domain, const char *what, GError **err
     g_autofree char *name = dkvm_xml_text(dkvm_xml_child(domain, "name"));
     if (*g_strstrip(name) == '\0') {
         return refuse(error, what, "it has no <name>; every libvirt domain has one");
+    }
+    if (has_duplicate(domain)) {
+        return refuse(error, what, "it has an element twice of which a domain has one; put it right");
     }
     const xmlNode *type = dkvm_xml_child(dkvm_xml_child(domain, "os"), "type");
     const char *arch = dkvm_xml_get(type, "arch");
@@ -86,6 +106,20 @@ DkvmPatched *dkvm_domain_patched(DkvmDoc *doc, const char *text, gsize length)
 char *dkvm_patch_canonical(const char *text, gsize length)
 {
     g_autoptr(DkvmDoc) doc = dkvm_xml_parse(text, length, "domain", NULL);
+    return doc ? dkvm_xml_serialize(doc) : g_strdup("");
+}
+
+/* The passwords of displays, the one thing that libvirt shows only with VIR_DOMAIN_XML_SECURE. */
+char *dkvm_patch_showable(const char *text)
+{
+    g_autoptr(DkvmDoc) doc = dkvm_xml_parse(text, strlen(text), "domain", NULL);
+    const xmlNode *devices = doc ? dkvm_xml_child(xmlDocGetRootElement(doc), "devices") : NULL;
+    for (xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
+         n = dkvm_xml_element(n->next)) {
+        if (dkvm_xml_get(n, "passwd") != NULL) {
+            dkvm_xml_set(n, "passwd", "(not shown)");
+        }
+    }
     return doc ? dkvm_xml_serialize(doc) : g_strdup("");
 }
 

@@ -198,7 +198,11 @@ gboolean dkvm_locator_is_valid(const char *text)
         if (!g_ascii_isalnum(*p) && strchr(PLAIN "/[]#%*", *p) == NULL) {
             return FALSE;
         }
-        if (*p == '/' && (p == text || p[1] == '/' || p[1] == '\0')) {
+        gboolean starts = p == text || p[-1] == '/';
+        if (starts && !g_ascii_isalpha(*p) && *p != '*' && *text != '\0') {
+            return FALSE; /* "..", "//", a step that is only a key */
+        }
+        if (*p == '/' && p[1] == '\0') {
             return FALSE;
         }
         steps += *p == '/' ? 1 : 0;

@@ -57,7 +57,20 @@ static gboolean may_be_at(const char *at, const xmlNode *element)
            : g_str_has_prefix(last, "*:")  ? last + 2
                                            : last;
     g_autofree char *name = g_strndup(last, strcspn(last, "[#"));
-    return !g_strv_contains(never, first) && xmlStrEqual(element->name, BAD_CAST name);
+    gboolean qemu = g_str_has_prefix(slash ? slash + 1 : at, "qemu:");
+    return !g_strv_contains(never, first) && xmlStrEqual(element->name, BAD_CAST name) &&
+           dkvm_xml_has_ns(element, qemu ? DKVM_NS_QEMU : NULL);
+}
+
+/* The devices as a whole, with the displays in them, were never ours. */
+static gboolean is_too_much(gsize kind, const char *at)
+{
+    return kind != DKVM_CHANGE_ADD && g_str_equal(at, "devices");
+}
+
+static gboolean is_same_element(const xmlNode *was, const xmlNode *now)
+{
+    return was == NULL || now == NULL || xmlStrEqual(was->name, now->name);
 }
 
 /* dkvm:qemu-x -> qemu:x, in place. */
@@ -96,7 +109,8 @@ static gboolean read_change(const xmlNode *record, DkvmChanges *changes, GError 
     was = kind == DKVM_CHANGE_REMOVE ? payload(record, NULL) : was;
     now = kind == DKVM_CHANGE_ADD ? payload(record, NULL) : now;
     if (kind == G_N_ELEMENTS(kinds) || at == NULL || (was == NULL && kind != DKVM_CHANGE_ADD) ||
-        (now == NULL && kind != DKVM_CHANGE_REMOVE) || !may_be_at(at, now ? now : was)) {
+        (now == NULL && kind != DKVM_CHANGE_REMOVE) || !may_be_at(at, now ? now : was) || is_too_much(kind, at) ||
+        !is_same_element(was, now)) {
         return bad(error, "a change in it makes no sense");
     }
     DkvmChange *change = dkvm_changes_add(changes, kind, at, was, now, FALSE);
@@ -129,6 +143,9 @@ static gboolean read_records(const xmlNode *element, DkvmMarker *marker, GError 
     for (xmlNode *n = dkvm_xml_element(element->children); n != NULL;
          n = dkvm_xml_element(n->next)) {
         gboolean choice = xmlStrEqual(n->name, BAD_CAST "choice");
+        if (!dkvm_xml_has_ns(n, DKVM_NS)) {
+            return bad(error, "an element in it is not dkvm's");
+        }
         if (!(choice ? read_choice(n, marker->choices, error)
                      : read_change(n, marker->changes, error))) {
             return FALSE;
@@ -250,6 +267,19 @@ static xmlNode *make_metadata(xmlNode *domain)
                             : xmlAddChild(domain, metadata);
 }
 
+/* libvirt keeps two elements of one namespace in <metadata> if somebody writes them. */
+static void drop_further_markers(xmlNode *first)
+{
+    xmlNode *node = dkvm_xml_element(first->next);
+    while (node != NULL) {
+        xmlNode *next = dkvm_xml_element(node->next);
+        if (xmlStrEqual(node->name, first->name) && dkvm_xml_has_ns(node, DKVM_NS)) {
+            dkvm_xml_remove(node);
+        }
+        node = next;
+    }
+}
+
 void dkvm_marker_write(xmlNode *domain, const DkvmMarker *marker)
 {
     xmlNode *old = find(domain);
@@ -267,12 +297,13 @@ void dkvm_marker_write(xmlNode *domain, const DkvmMarker *marker)
     for (guint i = 0; i < marker->changes->list->len; i++) {
         put_change(element, g_ptr_array_index(marker->changes->list, i), dkvm);
     }
-    if (old != NULL) {
-        xmlReplaceNode(old, element);
-        xmlFreeNode(old);
-    } else {
+    if (old == NULL) {
         xmlAddChild(metadata, element);
+        return;
     }
+    xmlReplaceNode(old, element);
+    xmlFreeNode(old);
+    drop_further_markers(element);
 }
 
 void dkvm_marker_remove(xmlNode *domain)
@@ -282,6 +313,7 @@ void dkvm_marker_remove(xmlNode *domain)
         return;
     }
     xmlNode *metadata = element->parent;
+    drop_further_markers(element);
     dkvm_xml_remove(element);
     if (metadata->children == NULL) {
         dkvm_xml_remove(metadata);

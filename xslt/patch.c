@@ -155,7 +155,21 @@ static void redo_for_other_macos(Run *run)
 
 static gboolean is_forced(const DkvmChange *change, const Run *run)
 {
-    return g_hash_table_contains(run->force, change->part);
+    if (g_hash_table_contains(run->force, change->part)) {
+        return TRUE;
+    }
+    if (change->kind != DKVM_CHANGE_ADD || !dkvm_node_is_container(change->now)) {
+        return FALSE;
+    }
+    /* What is decided again needs the element around it. */
+    g_autofree char *inside = g_strconcat(change->at, "/", NULL);
+    for (guint i = 0; i < run->marker->changes->list->len; i++) {
+        const DkvmChange *other = g_ptr_array_index(run->marker->changes->list, i);
+        if (g_str_has_prefix(other->at, inside) && g_hash_table_contains(run->force, other->part)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
 }
 
 /* The user's own: not undone, not written again. */
@@ -201,14 +215,18 @@ static gboolean topology_is_edited(const Run *run)
     return FALSE;
 }
 
-/* A number of vCPUs that the user changed is theirs; the shape that goes with it is worked out
- * again. */
-static void forget_topology(Run *run)
+/* A number of vCPUs that the user changed is theirs, and the shape that goes with it is worked out again: what
+ * they edited is the new original, what they left is taken back. */
+static void release_topology(Run *run)
 {
     GPtrArray *list = run->marker->changes->list;
     for (guint i = list->len; i > 0; i--) {
-        const DkvmChange *change = g_ptr_array_index(list, i - 1);
-        if (g_str_equal(change->part, "topology")) {
+        DkvmChange *change = g_ptr_array_index(list, i - 1);
+        if (!g_str_equal(change->part, "topology")) {
+            continue;
+        }
+        change->edited = FALSE;
+        if (change->touched) {
             g_ptr_array_remove_index(list, i - 1);
         }
     }
@@ -224,7 +242,9 @@ static gboolean fill_input(Run *run, DkvmVcpus *vcpus, GError **error)
         return FALSE;
     }
     if (edited && !vcpus->leave) {
-        forget_topology(run);
+        release_topology(run);
+        make_base(run);
+        return fill_input(run, vcpus, error);
     }
     DkvmInput input = {.facts = run->patcher->facts,
                        .state = run->state,
@@ -362,24 +382,44 @@ static gboolean passes(Run *run, GError **error)
 
 /* ---- from differences to the result ---- */
 
-static gboolean check_allowed(const Run *run, GError **error)
+static const xmlNode *next_graphics(const xmlNode *node)
 {
-    static const char *const never[] = {"name", "uuid", "genid", "metadata", "devices/graphics",
-                                        NULL};
-    for (guint i = 0; i < run->fresh->list->len; i++) {
-        const DkvmChange *change = g_ptr_array_index(run->fresh->list, i);
-        for (const char *const *place = never; *place != NULL; place++) {
-            if (g_str_has_prefix(change->at, *place) || *change->at == '\0') {
-                g_set_error(
-                    error, DKVM_ERROR, DKVM_ERROR_HOST,
-                    "cannot use the stylesheets: they change <%s>, which is the user's alone; "
-                    "correct the admin's own in xslt.d",
-                    *change->at ? *place : "domain");
-                return FALSE;
-            }
+    xmlNode *n = dkvm_xml_element((xmlNode *)node);
+    while (n != NULL && !dkvm_xml_is(n, "graphics")) {
+        n = dkvm_xml_element(n->next);
+    }
+    return n;
+}
+
+/* Name, UUID and displays (with their passwords) are the user's alone, whatever a stylesheet does. */
+static gboolean is_untouched(const xmlNode *base, const xmlNode *target)
+{
+    static const char *const parts[] = {"name", "uuid", "genid", "metadata"};
+    for (gsize i = 0; i < G_N_ELEMENTS(parts); i++) {
+        const xmlNode *was = dkvm_xml_child(base, parts[i]), *now = dkvm_xml_child(target, parts[i]);
+        if (was == NULL || now == NULL ? was != now : !dkvm_node_equal(was, now)) {
+            return FALSE;
         }
     }
-    return TRUE;
+    const xmlNode *devices = dkvm_xml_child(base, "devices"), *others = dkvm_xml_child(target, "devices");
+    const xmlNode *was = devices ? next_graphics(devices->children) : NULL;
+    const xmlNode *now = others ? next_graphics(others->children) : NULL;
+    while (was != NULL && now != NULL && dkvm_node_equal(was, now)) {
+        was = next_graphics(was->next);
+        now = next_graphics(now->next);
+    }
+    return was == NULL && now == NULL && dkvm_node_values_equal(base, target);
+}
+
+static gboolean check_allowed(const Run *run, GError **error)
+{
+    if (is_untouched(run->base, xmlDocGetRootElement(run->target))) {
+        return TRUE;
+    }
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST,
+                "cannot use the stylesheets: they change the domain's type, name, UUID, metadata or "
+                "graphics, which are the user's alone; correct the admin's own in xslt.d");
+    return FALSE;
 }
 
 /* Leaves to the user what is theirs. */
@@ -442,7 +482,7 @@ static void apply_fresh(Run *run)
     for (guint i = 0; i < run->fresh->list->len; i++) {
         DkvmChange *fresh = g_ptr_array_index(run->fresh->list, i);
         if (find_equal(run->marker->changes, fresh) != NULL) {
-            if (fresh->kind == DKVM_CHANGE_ADD && dkvm_node_is_container(fresh->now)) {
+            if (fresh->kind == DKVM_CHANGE_ADD) {
                 g_hash_table_insert(made, fresh->node, dkvm_locator_find(run->domain, fresh->at));
             }
             continue;
@@ -453,6 +493,21 @@ static void apply_fresh(Run *run)
                                             fresh->was, fresh->now, FALSE);
         kept->position = fresh->position;
         kept->after = g_strdup(fresh->after);
+    }
+}
+
+/* The order of a first patch, so that model A and then model B is model B; untouched where nothing changed. */
+static void sort_changes(Run *run)
+{
+    GPtrArray *list = run->marker->changes->list;
+    guint sorted = 0;
+    for (guint i = 0; run->patched->done->len > 0 && i < run->fresh->list->len; i++) {
+        DkvmChange *change = find_equal(run->marker->changes, g_ptr_array_index(run->fresh->list, i));
+        guint at = 0;
+        if (change != NULL && g_ptr_array_find(list, change, &at) && at >= sorted) {
+            gpointer item = g_ptr_array_steal_index(list, at);
+            g_ptr_array_insert(list, (gint)sorted++, item);
+        }
     }
 }
 
@@ -524,15 +579,14 @@ static gboolean run_patch(Run *run, const char *text, gsize length, const char *
     take_wishes(run, wishes);
     decide_model(run);
     redo_for_other_macos(run);
-    if (!passes(run, error)) {
+    if (!passes(run, error) || !check_allowed(run, error)) {
+        g_prefix_error(error, "%s: ", what);
         return FALSE;
     }
     drop_pinned(run);
-    if (!check_allowed(run, error)) {
-        return FALSE;
-    }
     take_back_old(run);
     apply_fresh(run);
+    sort_changes(run);
     report_kept(run);
     write_marker(run);
     finish(run, text, length);

@@ -59,6 +59,9 @@ DkvmPatched *dkvm_patch(DkvmPatcher *patcher, const char *text, gsize length, co
  * with.  New string. */
 char *dkvm_patch_canonical(const char *text, gsize length);
 
+/* The same with the passwords of displays left out, for a diff.  New string. */
+char *dkvm_patch_showable(const char *text);
+
 /* Takes back what dkvm_patch() did and the user has not changed since.  LEAVE_OFF: leave
  * <dkvm:darwin state="off"/> so that the watcher and --all skip the domain. */
 DkvmPatched *dkvm_revert(const char *text, gsize length, const char *what, gboolean leave_off,

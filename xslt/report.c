@@ -11,12 +11,12 @@ static void put_values(GString *line, const xmlNode *from, const xmlNode *to)
     for (const xmlAttr *a = from->properties; a != NULL; a = a->next) {
         const char *name = (const char *)a->name, *now = dkvm_xml_get(to, name);
         g_string_append_printf(line, " %s %s -> %s", name, dkvm_xml_get(from, name),
-                               now ? now : "none");
+                               now ? now : "(absent)");
     }
     for (const xmlAttr *a = to->properties; a != NULL; a = a->next) {
         const char *name = (const char *)a->name;
         if (dkvm_xml_get(from, name) == NULL) {
-            g_string_append_printf(line, " %s none -> %s", name, dkvm_xml_get(to, name));
+            g_string_append_printf(line, " %s (absent) -> %s", name, dkvm_xml_get(to, name));
         }
     }
     if (from->children != NULL || to->children != NULL) {

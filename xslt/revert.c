@@ -7,9 +7,12 @@
 #include "xslt/report.h"
 #include "xslt/undo.h"
 
+/* The shape that we added does not outlive the number that it was for: libvirt refuses a topology that is not
+ * the product. */
 static gboolean is_ours(const DkvmChange *change, gpointer data)
 {
-    return !change->edited;
+    gboolean shape = change->kind == DKVM_CHANGE_ADD && g_str_equal(change->at, "cpu/topology");
+    return !change->edited || (shape && !change->touched);
 }
 
 /* ---- what libvirt only added because of us ---- */

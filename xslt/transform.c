@@ -76,12 +76,12 @@ static void G_GNUC_PRINTF(2, 3) collect(void *data, const char *format, ...)
     va_end(arguments);
 }
 
-/* "N|text" anywhere at the start of a line: an exit code and its message. */
+/* "N|text" at the start of a line: an exit code (of those that a domain or host can cause) and its message. */
 static gboolean take_verdict(const char *said, GError **error)
 {
     g_auto(GStrv) lines = g_strsplit(said, "\n", -1);
     for (char **line = lines; *line != NULL; line++) {
-        if (g_ascii_isdigit((*line)[0]) && (*line)[1] == '|') {
+        if (strchr("347", (*line)[0]) != NULL && (*line)[0] != '\0' && (*line)[1] == '|') {
             g_set_error_literal(error, DKVM_ERROR, (*line)[0] - '0', *line + 2);
             return TRUE;
         }
@@ -101,7 +101,9 @@ static void take_notes(const char *said, GPtrArray *notes)
 
 static void set_failure(GError **error, const DkvmStylesheet *sheet, GString *said)
 {
-    g_strchomp(said->str);
+    /* libxslt dumps its stack after the reason. */
+    g_strstrip(said->str);
+    said->str[strcspn(said->str, "\n")] = '\0';
     g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST, "cannot apply the stylesheet %s: %s",
                 sheet->name,
                 *said->str ? said->str : "it has no <domain> as its result; correct or remove it");
@@ -194,9 +196,11 @@ DkvmDoc *dkvm_stylesheet_apply(DkvmStylesheet *sheet, DkvmDoc *input, GPtrArray 
         return NULL;
     }
     xmlSetGenericErrorFunc(said, collect);
+    xsltSetGenericErrorFunc(said, collect); /* its stack at the depth limit goes there */
     g_autoptr(DkvmDoc) result =
         xsltApplyStylesheetUser(sheet->sheet, input, NULL, NULL, NULL, context);
     xmlSetGenericErrorFunc(NULL, NULL);
+    xsltSetGenericErrorFunc(NULL, NULL);
     gboolean good = result != NULL && context->state == XSLT_STATE_OK;
     xsltFreeTransformContext(context);
     if (!good) {

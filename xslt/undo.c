@@ -151,7 +151,8 @@ void dkvm_undo_look(xmlNode *domain, DkvmChanges *changes)
     for (guint i = 0; i < changes->list->len; i++) {
         DkvmChange *change = g_ptr_array_index(changes->list, i);
         change->node = dkvm_locator_find(domain, change->at);
-        if (is_edited(change)) {
+        change->touched = is_edited(change);
+        if (change->touched) {
             g_hash_table_add(edited, change->unit);
         }
     }

@@ -38,13 +38,15 @@ static void refuse_dtd(void *data, const xmlChar *name, const xmlChar *id, const
     xmlStopParser(context);
 }
 
-static gboolean too_deep(const xmlNode *node, guint depth)
+/* Counts down *LEFT by the elements of NODE. */
+static gboolean too_deep(const xmlNode *node, guint depth, guint *left)
 {
-    if (depth > DKVM_XML_MAX_DEPTH) {
+    if (depth > DKVM_XML_MAX_DEPTH || *left == 0) {
         return TRUE;
     }
+    (*left)--;
     for (const xmlNode *child = node->children; child != NULL; child = child->next) {
-        if (child->type == XML_ELEMENT_NODE && too_deep(child, depth + 1)) {
+        if (child->type == XML_ELEMENT_NODE && too_deep(child, depth + 1, left)) {
             return TRUE;
         }
     }
@@ -63,6 +65,48 @@ static void drop_lone_blanks(xmlNode *node)
         xmlStrchr(text->content, '\n') != NULL) {
         dkvm_xml_remove(text);
     }
+}
+
+/* The end of a comment, a CDATA section or a processing instruction that starts at P; P if none does. */
+static const char *skip_opaque(const char *p)
+{
+    static const char *const pairs[][2] = {{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}};
+    for (gsize i = 0; i < G_N_ELEMENTS(pairs); i++) {
+        if (g_str_has_prefix(p, pairs[i][0])) {
+            const char *end = strstr(p, pairs[i][1]);
+            return end ? end : p + strlen(p);
+        }
+    }
+    return p;
+}
+
+static const char *end_of_tag(const char *p)
+{
+    for (char quote = '\0'; *p != '\0' && (quote != '\0' || *p != '>'); p++) {
+        if (quote == '\0' && (*p == '"' || *p == '\'')) {
+            quote = *p;
+        } else if (*p == quote) {
+            quote = '\0';
+        }
+    }
+    return p;
+}
+
+/* libxml2 compares every attribute of a tag with every other: hours for as many as the size limit allows. */
+static gboolean has_giant_tag(const char *text)
+{
+    for (const char *p = strchr(text, '<'); p != NULL; p = strchr(p + 1, '<')) {
+        const char *after = skip_opaque(p);
+        const char *end = after == p ? end_of_tag(p) : after;
+        if (after == p && end - p > DKVM_XML_MAX_TAG) {
+            return TRUE;
+        }
+        if (*end == '\0') {
+            return FALSE;
+        }
+        p = end;
+    }
+    return FALSE;
 }
 
 static void set_parse_error(GError **error, const char *what, xmlParserCtxt *context)
@@ -84,6 +128,12 @@ DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError
                     what, DKVM_XML_MAX_BYTES);
         return NULL;
     }
+    if (has_giant_tag(text)) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read %s: a tag longer than %d bytes; this is not a libvirt domain", what,
+                    DKVM_XML_MAX_TAG);
+        return NULL;
+    }
     gboolean dtd = FALSE;
     xmlParserCtxt *context = xmlNewParserCtxt();
     context->_private = &dtd;
@@ -94,18 +144,20 @@ DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
                     "cannot read %s: it has a DOCTYPE, which a libvirt domain never has; remove it",
                     what);
-    } else if (doc == NULL) {
+    } else if (doc == NULL || !context->nsWellFormed) {
         set_parse_error(error, what, context);
+        g_clear_pointer(&doc, xmlFreeDoc);
     }
     xmlFreeParserCtxt(context);
     if (dtd || doc == NULL) {
         return NULL;
     }
-    if (too_deep(xmlDocGetRootElement(doc), 1)) {
-        g_set_error(
-            error, DKVM_ERROR, DKVM_ERROR_INPUT,
-            "cannot read %s: elements nested more than %d deep; this is not a libvirt domain", what,
-            DKVM_XML_MAX_DEPTH);
+    guint left = DKVM_XML_MAX_ELEMENTS;
+    if (too_deep(xmlDocGetRootElement(doc), 1, &left)) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read %s: more than %d elements, or nested more than %d deep; this is not a "
+                    "libvirt domain",
+                    what, DKVM_XML_MAX_ELEMENTS, DKVM_XML_MAX_DEPTH);
         return NULL;
     }
     drop_lone_blanks(xmlDocGetRootElement(doc));

@@ -8,6 +8,8 @@
 
 #define DKVM_XML_MAX_BYTES (4 * 1024 * 1024)
 #define DKVM_XML_MAX_DEPTH 64
+#define DKVM_XML_MAX_TAG (64 * 1024)
+#define DKVM_XML_MAX_ELEMENTS 16384 /* libvirt's own largest test domain has some 600 */
 
 #define DKVM_NS "urn:dkvm:domain:1.0"
 #define DKVM_NS_QEMU "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -19,7 +21,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmDoc, xmlFreeDoc)
 /* Parses LENGTH bytes of TEXT.  Blank text between elements is dropped, text inside is kept
  * (CDATA as plain text, as libvirt does).  WHAT names
  * the document in errors.  Refused with DKVM_ERROR_INPUT: more than DKVM_XML_MAX_BYTES, a DTD of
- * any kind (so no entity can be declared), more than DKVM_XML_MAX_DEPTH levels, anything not well
+ * any kind (so no entity can be declared), more levels or
+ * elements than the limits above, undeclared namespaces, anything not well
  * formed. Nothing outside TEXT is ever read. */
 DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError **error);
 

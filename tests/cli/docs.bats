@@ -161,13 +161,13 @@ man_keys() { # KEY TAB VALUES
     local group
     mkdir -p "$DKVM_ROOT/etc/dkvm"
     echo '[nonsense]' > "$DKVM_ROOT/etc/dkvm/dkvm.conf"
-    dkvm 3 --list-models
+    dkvm 3 --print-facts
     sed -n 's/.*use one of: //p' err | grep -oE '\[[a-z]+\]' | tr -d '[]' > groups
     [ -s groups ]
     : > of-code
     while read -r group; do
         printf '[%s]\nnonsense=1\n' "$group" > "$DKVM_ROOT/etc/dkvm/dkvm.conf"
-        dkvm 3 --list-models
+        dkvm 3 --print-facts
         sed -n 's/.*use one of: //p' err | tr -d ' ' | tr ',' '\n' | sed "s/^/$group /" >> of-code
     done < groups
     sed -nE 's/^# (\[[a-z]+\])$/\1/p; s/^\*([a-z-]+)\* = .*/\1/p' "$CONF_MAN" |

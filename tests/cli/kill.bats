@@ -125,3 +125,51 @@ every_call_fails_with() { # ERROR
     says 'a\.xml'
     cmp work/a.xml domain.xml
 }
+
+### An output folder: the file is there whole, or the one before it ###################################
+
+# As above, from the first temporary file on.
+output_calls() {
+    strace -e trace=$CALLS,syncfs -o trace "$DKVM" -f -o work --facts facts.json input/a.xml
+    awk -F'(' '/"\.dkvm-/ { on = 1 } { n[$1]++ }
+               on && $1 ~ /^[a-z0-9]+$/ { print $1, n[$1], after "(" $2 }
+               on && /^rename/ { after = "AFTER" }' trace
+}
+
+into_folder() { # CALL NTH WHAT
+    local code=0
+    strace -qq -e signal=none -e trace="$1" -e "inject=$1:$3:when=$2" -o /dev/null \
+        "$DKVM" -f -o work --facts facts.json input/a.xml > out 2> err || code=$?
+    echo "$code"
+}
+
+@test "an output folder: killed or failing at every system call" {
+    local call nth rest what code
+    mkdir input
+    cp domain.xml input/a.xml
+    output_calls > list
+    [ "$(wc -l < list)" -ge 4 ]
+    while read -r call nth rest; do
+        for what in signal=SIGKILL error=EIO error=ENOSPC; do
+            rm -f work/.dkvm*
+            echo before > work/a.xml
+            code=$(into_folder "$call" "$nth" $what)
+            if [ "$(cat work/a.xml)" != before ]; then cmp work/a.xml new.xml; fi
+            cmp input/a.xml domain.xml
+            case $what:$code in
+            signal=SIGKILL:137) ;;
+            error=*:6)
+                [ -z "$(find work -name '.dkvm*')" ] || fail "$call $nth $what: a temporary file was left"
+                says 'work'
+                case $rest in AFTER*) ;; *) [ "$(cat work/a.xml)" = before ] ;; esac
+                ;;
+            error=*:0)
+                # The folder's own descriptor, at the end.
+                [ "$call" = close ]
+                case $rest in AFTER*) cmp work/a.xml new.xml ;; *) fail "$call $nth $what failed unseen" ;; esac
+                ;;
+            *) fail "$call $nth $what: exit code $code" ;;
+            esac
+        done
+    done < list
+}

@@ -208,7 +208,7 @@ EOT
 }
 
 @test "too many changes, too many choices" {
-    refused "$(python3 -c "print(\"<dkvm:add at='pm'><pm/></dkvm:add>\" * 5000)")"
+    refused "$(python3 -c "print(\"<dkvm:add at='pm'><pm/></dkvm:add>\" * 4500)")"
     survived "$(python3 -c "print(\"<dkvm:choice key='hpet' value='yes'/>\" * 20000)")"
 }
 

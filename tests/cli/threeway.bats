@@ -216,11 +216,6 @@ edited() {
     done
 }
 
-@test "a device of a kind that we replaced is added before ours" {
-    edited - "(    <interface type='network'>)" \
-        "    <interface type='bridge'><mac address='52:54:00:99:99:99'/><source bridge='br0'/><model type='virtio'/></interface>\n\1"
-    edited - "(    <video>)" "    <video><model type='vga'/></video>\n\1"
-}
 
 @test "metadata of another application" {
     edited - "( *</metadata>)" "    <x:app xmlns:x='urn:app'><x:data>1</x:data></x:app>\n\1"

@@ -118,7 +118,11 @@ def smc(conn, facts, kernel, initrd):
 
 
 def check_hotplug(said):
-    print("\n".join(said), file=sys.stderr)
+    """Where ACPI does hot-plug on bridges, its _OSC does not let the OS have PCI Express hot-plug."""
+    log = "\n".join(said)
+    rig.need(re.search(r"_OSC: OS now controls \[[^]]*PCIeHotplug", log),
+             f"ACPI keeps hot-plug on bridges:\n{log}")
+    rig.need(re.search(r"pciehp: Slot .* HotPlug\+", log), f"no root port has hot-plug of its own:\n{log}")
 
 
 def ovmf(conn, facts):

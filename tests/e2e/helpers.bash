@@ -12,11 +12,11 @@ export DKVM TOP
 beside() {
     local suite=$1 program=$2 code=0 log=$BATS_TEST_TMPDIR/log
     shift 2
-    DKVM_SUITE=$suite PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8 TMPDIR=$BATS_TEST_TMPDIR \
+    DKVM_SUITE=$suite PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8 \
         timeout --kill-after=10 900 "$BATS_TEST_DIRNAME/ns-libvirtd" --suite "$suite" -- \
         /usr/bin/python3 "$BATS_TEST_DIRNAME/$program" "$@" > "$log" 2>&1 || code=$?
     # What was measured or counted.
-    grep '^# ' "$log" | sed "s/^/# $suite: /; s/# $suite: # /# $suite: /" >&3 || true
+    sed -n "s/^# /# $suite: /p" "$log" >&3
     [ "$code" -eq 0 ] || echo "$program ended with $code"
     # Everything that is no good, with what it said (indented lines), and what is not in this form.
     awk '/^(ok|# )/ { shown = 0; next } { shown = 1 } shown' "$log" | head -c 20000

@@ -75,10 +75,11 @@ def need(condition, why):
 def run():
     """Runs the tests (those whose name holds an argument, if there are any) and exits."""
     words = sys.argv[1:]
-    started = time.monotonic()
+    started, count = time.monotonic(), 0
     for name, function in _TESTS:
         if words and not any(word in name for word in words):
             continue
+        count += 1
         try:
             function()
             result(True, name)
@@ -86,7 +87,7 @@ def run():
             result(False, name, bad)
         except Exception:  # pylint: disable=broad-except
             result(False, name, traceback.format_exc())
-    say(f"{pathlib.Path(sys.argv[0]).name}: {len(_TESTS)} tests in {time.monotonic() - started:.0f} s")
+    say(f"{pathlib.Path(sys.argv[0]).name}: {count} tests in {time.monotonic() - started:.0f} s")
     finish()
 
 
@@ -372,3 +373,61 @@ def allocate(path):
 def remove_disks():
     for path in IMAGES.iterdir():
         path.unlink()
+
+
+### A domain as virt-manager makes them #############################################################
+
+APPLE = "http://apple.com/macos/14"
+
+
+def mac(name="mac", os_id=APPLE, machine="q35", bus="virtio", vcpus=4, more="", extra="", image=None):
+    """Its definition: nearly everything in it is other than a Mac has it."""
+    metadata = ""
+    if os_id:
+        metadata = ("<metadata><libosinfo:libosinfo xmlns:libosinfo='http://libosinfo.org/xmlns/libvirt/"
+                    f"domain/1.0'><libosinfo:os id='{os_id}'/></libosinfo:libosinfo></metadata>")
+    target = {"virtio": "vda", "sata": "sda", "ide": "hda"}[bus]
+    usb = "<controller type='usb' model='piix3-uhci'/>" if machine == "pc" else \
+        "<controller type='usb' model='ich9-ehci1'/>"
+    return f"""<domain type='qemu'>
+  <name>{name}</name>{metadata}
+  <memory unit='MiB'>512</memory>
+  <currentMemory unit='MiB'>256</currentMemory>
+  <vcpu>{vcpus}</vcpu>
+  <os><type arch='x86_64' machine='{machine}'>hvm</type></os>
+  <features><acpi/><apic/></features>
+  <cpu mode='custom'><model>qemu64</model></cpu>
+  <clock offset='utc'><timer name='hpet' present='no'/></clock>
+  <pm><suspend-to-mem enabled='yes'/></pm>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2'/>
+      <source file='{image or IMAGES / name}.qcow2'/>
+      <target dev='{target}' bus='{bus}'/>
+    </disk>{usb}
+    <interface type='network'>
+      <mac address='52:54:00:11:22:33'/><source network='default'/><model type='rtl8139'/>
+    </interface>
+    <input type='mouse' bus='ps2'/>
+    <graphics type='vnc' port='-1'/>
+    <sound model='ac97'/>
+    <video><model type='cirrus'/></video>
+    <memballoon model='virtio'/>{more}
+  </devices>{extra}
+</domain>"""
+
+
+### Somebody else at the same time ##################################################################
+
+_race = None
+
+
+def racing(*rules):
+    """The environment in which other clients' commands come in between; see race.c."""
+    global _race
+    if _race is None:
+        _race = SCRATCH / "race.so"
+        subprocess.run([os.environ.get("CC", "gcc"), "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror",
+                        "-O2", "-shared", "-fPIC", "-o", str(_race), str(TOP / "tests/e2e/race.c"), "-ldl"],
+                       check=True, timeout=DEADLINE)
+    return {"LD_PRELOAD": str(_race), "RACE": "\n".join(rules)}

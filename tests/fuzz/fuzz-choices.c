@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* --set: what is accepted is harmless on QEMU's command line, and is accepted again from the marker. */
+/* --set: what is accepted is harmless on QEMU's command line, and is accepted again from the
+ * marker. */
 #include "tests/fuzz/fuzz.h"
 #include "xslt/choices.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Domain XML -> patch -> patch -> revert.  Inputs are domains; a mutator of our own changes the tree, so that
- * most of them still are. */
+/* Domain XML -> patch -> patch -> revert.  Inputs are domains; a mutator of our own changes the
+ * tree, so that most of them still are. */
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/helpers.h"
 
@@ -24,13 +24,15 @@ static gboolean same_child(const char *a, const char *b, const char *name)
 static guint count(const xmlNode *parent, const char *name)
 {
     guint n = 0;
-    for (xmlNode *e = dkvm_xml_element(parent->children); e != NULL; e = dkvm_xml_element(e->next)) {
+    for (xmlNode *e = dkvm_xml_element(parent->children); e != NULL;
+         e = dkvm_xml_element(e->next)) {
         n += dkvm_xml_is(e, name) ? 1 : 0;
     }
     return n;
 }
 
-/* No attribute in a namespace, no text beside elements, no comment inside what may be taken away. */
+/* No attribute or element in a namespace (metadata and commandline aside), no text beside elements,
+ * no comment inside what may be taken away. */
 static gboolean is_plain(const xmlNode *node)
 {
     gboolean text = FALSE, elements = FALSE;
@@ -42,8 +44,11 @@ static gboolean is_plain(const xmlNode *node)
     for (const xmlNode *n = node->children; n != NULL; n = n->next) {
         text |= n->type == XML_TEXT_NODE;
         elements |= n->type == XML_ELEMENT_NODE;
-        if ((n->type != XML_TEXT_NODE && n->type != XML_ELEMENT_NODE) ||
-            (n->type == XML_ELEMENT_NODE && !is_plain(n))) {
+        gboolean element = n->type == XML_ELEMENT_NODE;
+        gboolean leaf = element && dkvm_xml_has_ns(n, DKVM_NS_QEMU) && dkvm_xml_get(n, "value");
+        if ((n->type != XML_TEXT_NODE && !element) || (leaf && n->children != NULL) ||
+            (element && !dkvm_xml_is(n, "metadata") && !is_plain(n)) ||
+            (element && n->ns != NULL && !dkvm_xml_has_ns(n, DKVM_NS_QEMU))) {
             return FALSE;
         }
     }
@@ -53,9 +58,9 @@ static gboolean is_plain(const xmlNode *node)
 /* As libvirt prints domains: nothing of ours in it yet, and what there is once is there once. */
 static gboolean is_ordinary(const DkvmDoc *doc)
 {
-    static const char *const once[] = {"name",     "uuid", "metadata", "os",    "cpu",
-                                       "features", "pm",   "clock",    "vcpu",  "devices",
-                                       "memory",   "currentMemory",    "memoryBacking"};
+    static const char *const once[] = {
+        "name",  "uuid", "metadata", "os",     "cpu",           "features",     "pm",
+        "clock", "vcpu", "devices",  "memory", "currentMemory", "memoryBacking"};
     const xmlNode *domain = xmlDocGetRootElement(doc);
     for (gsize i = 0; i < G_N_ELEMENTS(once); i++) {
         if (count(domain, once[i]) > 1) {
@@ -145,18 +150,18 @@ static xmlAttr *any_attribute(xmlNode *node, GRand *rand)
 
 static void change_value(xmlNode *node, xmlNode *other, GRand *rand)
 {
-    static const char *const words[] = {"0", "-1", "", "yes", "no", "on", "off", "none", "q35", "pci",
-                                        "usb", "virtio", "4294967296", "0x10", "isa-applesmc", "-cpu",
-                                        "-usb", "-device", "dkvm:", "efi", "pflash", "/a'\"&<>"};
+    static const char *const words[] = {
+        "0",    "-1",      "",      "yes",    "no",         "on",      "off",          "none",
+        "q35",  "pci",     "usb",   "virtio", "4294967296", "0x10",    "isa-applesmc", "-cpu",
+        "-usb", "-device", "dkvm:", "efi",    "pflash",     "/a'\"&<>"};
     xmlAttr *a = any_attribute(node, rand), *b = any_attribute(other, rand);
     if (a == NULL || a->ns != NULL) {
         return;
     }
     gboolean word = b == NULL || b->children == NULL || g_rand_boolean(rand);
     g_autofree char *name = g_strdup((const char *)a->name);
-    g_autofree char *value =
-        g_strdup(word ? words[g_rand_int_range(rand, 0, G_N_ELEMENTS(words))]
-                      : (const char *)b->children->content);
+    g_autofree char *value = g_strdup(word ? words[g_rand_int_range(rand, 0, G_N_ELEMENTS(words))]
+                                           : (const char *)b->children->content);
     dkvm_xml_set(node, name, value);
 }
 

@@ -39,7 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (guint i = 0; i < pairs->len; i++) {
         const DkvmFirmwarePair *pair = pairs->pdata[i];
         g_autofree char *code = below(pair->code), *vars = below(pair->vars);
-        HOLDS(g_file_test(code, G_FILE_TEST_IS_REGULAR) && g_file_test(vars, G_FILE_TEST_IS_REGULAR));
+        HOLDS(g_file_test(code, G_FILE_TEST_IS_REGULAR) &&
+              g_file_test(vars, G_FILE_TEST_IS_REGULAR));
         HOLDS(g_path_is_absolute(pair->code) && g_path_is_absolute(pair->vars));
     }
     return 0;

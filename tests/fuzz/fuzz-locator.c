@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Any text as a locator in a fixed domain: what it finds is inside, and is found again by its own name. */
+/* Any text as a locator in a fixed domain: what it finds is inside, and is found again by its own
+ * name. */
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/helpers.h"
 #include "xslt/locator.h"

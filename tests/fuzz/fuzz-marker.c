@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is inside <dkvm:darwin>, which anyone who may edit the domain can write: patching and reverting never
- * crash, and name, UUID and graphics stay.  Reading and writing are inverse. */
+/* What is inside <dkvm:darwin>, which anyone who may edit the domain can write: patching and
+ * reverting never crash, and name, UUID and graphics stay.  Reading and writing are inverse. */
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/helpers.h"
 #include "xslt/marker.h"
@@ -8,9 +8,10 @@
 static char *around(const uint8_t *data, size_t size)
 {
     g_autofree char *body = g_strndup((const char *)data, size);
-    g_autofree char *marker =
-        g_strdup_printf("<dkvm:darwin xmlns:dkvm='urn:dkvm:domain:1.0' schema='1' controllers='pci-0' "
-                        "macos='14'>%s</dkvm:darwin></metadata>", body);
+    g_autofree char *marker = g_strdup_printf(
+        "<dkvm:darwin xmlns:dkvm='urn:dkvm:domain:1.0' schema='1' controllers='pci-0' "
+        "macos='14'>%s</dkvm:darwin></metadata>",
+        body);
     g_autoptr(GString) text = g_string_new(plain_domain);
     g_string_replace(text, "</metadata>", marker, 1);
     return g_strdup(text->str);
@@ -23,7 +24,8 @@ static void check_untouched(const DkvmPatched *patched)
     }
     HOLDS(strstr(patched->xml, "<name>mac</name>") != NULL);
     HOLDS(strstr(patched->xml, "<uuid>4e013e70-48ce-5f56-8fd3-aaff52ec246e</uuid>") != NULL);
-    HOLDS(strstr(patched->xml, "<graphics type='vnc' port='-1' autoport='yes' passwd='secret'/>") != NULL);
+    HOLDS(strstr(patched->xml, "<graphics type='vnc' port='-1' autoport='yes' passwd='secret'/>") !=
+          NULL);
 }
 
 static void check_round_trip(const char *text)

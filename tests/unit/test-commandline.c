@@ -6,6 +6,9 @@
 #define DOMAIN(prefix, body)                                                                       \
     "<domain xmlns:" prefix "='http://libvirt.org/schemas/domain/qemu/1.0'><" prefix               \
     ":commandline>" body "</" prefix ":commandline></domain>"
+#define DEFAULT_NAMESPACE                                                                          \
+    "<domain><commandline xmlns='http://libvirt.org/schemas/domain/qemu/1.0'>"                     \
+    "<arg value='-x'/><arg value='y'/></commandline></domain>"
 #define ARG(value) "<q:arg value='" value "'/>"
 
 static const struct {
@@ -53,8 +56,7 @@ static void test_prefixes(void)
     static const char *const texts[] = {
         DOMAIN("qemu", "<qemu:arg value='-x'/><qemu:arg value='y'/>"),
         DOMAIN("dkvm", "<dkvm:arg value='-x'/><dkvm:arg value='y'/>"),
-        "<domain><commandline xmlns='http://libvirt.org/schemas/domain/qemu/1.0'>"
-        "<arg value='-x'/><arg value='y'/></commandline></domain>",
+        DEFAULT_NAMESPACE,
     };
     for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_autoptr(DkvmDoc) doc = must_parse(texts[i]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Differences between two trees, and that taking them back gives the first again (compare.c, change.c,
- * merge.c, undo.c). */
+/* Differences between two trees, and that taking them back gives the first again (compare.c,
+ * change.c, merge.c, undo.c). */
 #include "tests/unit/helpers.h"
 #include "xslt/compare.h"
 #include "xslt/merge.h"
@@ -14,17 +14,18 @@ static const struct {
     const char *name, *base, *target, *changes;
 } rows[] = {
     {"nothing", "<domain><a/></domain>", "<domain dkvm-id='0'><a dkvm-id='1'/></domain>", ""},
-    {"attribute", "<domain><a b='1'/></domain>", "<domain dkvm-id='0'><a dkvm-id='1' b='2'/></domain>",
-     "set a;"},
-    {"attribute-gone", "<domain><a b='1'/></domain>", "<domain dkvm-id='0'><a dkvm-id='1'/></domain>",
-     "set a;"},
+    {"attribute", "<domain><a b='1'/></domain>",
+     "<domain dkvm-id='0'><a dkvm-id='1' b='2'/></domain>", "set a;"},
+    {"attribute-gone", "<domain><a b='1'/></domain>",
+     "<domain dkvm-id='0'><a dkvm-id='1'/></domain>", "set a;"},
     {"attribute-new", "<domain><a/></domain>", "<domain dkvm-id='0'><a dkvm-id='1' b=''/></domain>",
      "set a;"},
     {"text", "<domain><a>1</a></domain>", "<domain dkvm-id='0'><a dkvm-id='1'>2</a></domain>",
      "set a;"},
     {"text-gone", "<domain><a>1</a></domain>", "<domain dkvm-id='0'><a dkvm-id='1'/></domain>",
      "set a;"},
-    {"added", "<domain><a/></domain>", "<domain dkvm-id='0'><a dkvm-id='1'/><b/></domain>", "add b;"},
+    {"added", "<domain><a/></domain>", "<domain dkvm-id='0'><a dkvm-id='1'/><b/></domain>",
+     "add b;"},
     {"added-first", "<domain><a/></domain>", "<domain dkvm-id='0'><b/><a dkvm-id='1'/></domain>",
      "add b;"},
     {"added-to-empty", "<domain/>", "<domain dkvm-id='0'><b/></domain>", "add b;"},
@@ -54,9 +55,12 @@ static const struct {
     {"id-out-of-range", "<domain><a/></domain>",
      "<domain dkvm-id='0'><a dkvm-id='1'/><a dkvm-id='99'/><a dkvm-id='x'/></domain>",
      "add a#1;add a#2;"},
-    {"option", "<domain " Q "><q:commandline><option name='-cpu' value='a'/></q:commandline></domain>",
-     "<domain " Q " dkvm-id='0'><q:commandline dkvm-id='1'><option dkvm-id='2' name='-cpu' value='b'/>"
-     "</q:commandline></domain>", "set qemu:commandline/option[-cpu];"},
+    {"option",
+     "<domain " Q "><q:commandline><option name='-cpu' value='a'/></q:commandline></domain>",
+     "<domain " Q
+     " dkvm-id='0'><q:commandline dkvm-id='1'><option dkvm-id='2' name='-cpu' value='b'/>"
+     "</q:commandline></domain>",
+     "set qemu:commandline/option[-cpu];"},
     {"commandline-added", "<domain/>",
      "<domain dkvm-id='0'><q:commandline " Q "><option name='-usb'/></q:commandline></domain>",
      "add qemu:commandline;add qemu:commandline/option[-usb];"},
@@ -166,8 +170,9 @@ static void test_change_equal(void)
 
 static void test_import(void)
 {
-    g_autoptr(DkvmDoc) from = must_parse("<domain " Q "><q:commandline dkvm-id='4'><q:env name='a'/>"
-                                         "<!--c-->t</q:commandline><y:z xmlns:y='urn:y'/></domain>");
+    g_autoptr(DkvmDoc) from =
+        must_parse("<domain " Q "><q:commandline dkvm-id='4'><q:env name='a'/>"
+                   "<!--c-->t</q:commandline><y:z xmlns:y='urn:y'/></domain>");
     static const struct {
         const char *root, *copy;
     } places[] = {
@@ -186,7 +191,8 @@ static void test_import(void)
         assert_lacks(text, "dkvm-id");
     }
     g_autoptr(DkvmDoc) to = must_parse("<domain/>");
-    xmlAddChild(xmlDocGetRootElement(to), dkvm_node_import(to, dkvm_xml_element(first->next), TRUE));
+    xmlAddChild(xmlDocGetRootElement(to),
+                dkvm_node_import(to, dkvm_xml_element(first->next), TRUE));
     g_autofree char *text = dkvm_xml_serialize(to);
     assert_contains(text, "<y:z xmlns:y='urn:y'/>");
 }

@@ -161,8 +161,8 @@ static void test_bounds(void)
     g_autofree char *longest = g_strnfill(2048, 'a'), *too_long = g_strnfill(2049, 'a');
     g_assert_true(dkvm_locator_is_valid(longest));
     g_assert_false(dkvm_locator_is_valid(too_long));
-    g_assert_true(dkvm_locator_is_valid("1/2/3/4/5/6/7/8/9/10/11/12/13/14/15"));
-    g_assert_false(dkvm_locator_is_valid("1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16"));
+    g_assert_true(dkvm_locator_is_valid("a/b/c/d/e/f/g/h/i/j/k/l/m/n/o"));
+    g_assert_false(dkvm_locator_is_valid("a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p"));
 }
 
 int main(int argc, char **argv)

@@ -29,9 +29,11 @@ static const struct {
 
 static DkvmDoc *domain_of(const char *name, const char *metadata, const char *arch)
 {
-    g_autofree char *text = g_strdup_printf(
-        "<domain type='kvm'><name>%s</name><metadata>%s</metadata><os><type arch='%s'>hvm</type></os>"
-        "</domain>", name, metadata, arch);
+    g_autofree char *text =
+        g_strdup_printf("<domain type='kvm'><name>%s</name><metadata>%s</metadata><os><type "
+                        "arch='%s'>hvm</type></os>"
+                        "</domain>",
+                        name, metadata, arch);
     return must_parse(text);
 }
 

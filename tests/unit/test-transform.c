@@ -57,12 +57,15 @@ static const char *const not_done[][2] = {
     {"unknown-function", ROOT("<domain><xsl:value-of select='frob(1)'/></domain>")},
     {"terminate", ROOT("<domain/><xsl:message terminate='yes'>over</xsl:message>")},
     {"many-operations",
-     SHEET("<xsl:variable name='t'>xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx</xsl:variable>"
+     SHEET("<xsl:variable "
+           "name='t'>xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx</xsl:variable>"
            "<xsl:template match='/'><domain><xsl:call-template name='t'>"
            "<xsl:with-param name='n' select='24'/></xsl:call-template></domain></xsl:template>"
            "<xsl:template name='t'><xsl:param name='n'/><xsl:if test='$n &gt; 0'>"
-           "<xsl:call-template name='t'><xsl:with-param name='n' select='$n - 1'/></xsl:call-template>"
-           "<xsl:call-template name='t'><xsl:with-param name='n' select='$n - 1'/></xsl:call-template>"
+           "<xsl:call-template name='t'><xsl:with-param name='n' select='$n - "
+           "1'/></xsl:call-template>"
+           "<xsl:call-template name='t'><xsl:with-param name='n' select='$n - "
+           "1'/></xsl:call-template>"
            "</xsl:if></xsl:template>")},
 };
 
@@ -87,7 +90,8 @@ static const char *const reading[][2] = {
     {"document", ROOT("<domain><xsl:copy-of select=\"document('/etc/os-release')\"/>"
                       "<xsl:copy-of select=\"document('%s')\"/></domain>")},
     {"document-url", ROOT("<domain><xsl:copy-of select=\"document('file://%s')\"/></domain>")},
-    {"document-itself", ROOT("<domain><xsl:copy-of select=\"document('%s', /)//secret\"/></domain>")},
+    {"document-itself",
+     ROOT("<domain><xsl:copy-of select=\"document('%s', /)//secret\"/></domain>")},
 };
 
 static void test_reading(gconstpointer data)
@@ -106,7 +110,8 @@ static void test_reading(gconstpointer data)
 }
 
 static const char *const writing[][2] = {
-    {"exsl", EXSL "<exsl:document href='%s'>x</exsl:document></domain></xsl:template></xsl:stylesheet>"},
+    {"exsl",
+     EXSL "<exsl:document href='%s'>x</exsl:document></domain></xsl:template></xsl:stylesheet>"},
     {"saxon", EXSL "<x:output href='%s'>x</x:output></domain></xsl:template></xsl:stylesheet>"},
     {"xslt11", "<xsl:stylesheet version='1.1' xmlns:xsl='http://www.w3.org/1999/XSL/Transform'>"
                "<xsl:template match='/'><domain><xsl:document href='%s'>x</xsl:document></domain>"
@@ -124,6 +129,7 @@ static void test_writing(gconstpointer data)
         g_string_replace(text, "%s", targets[i], 0);
         g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
         g_autoptr(DkvmDoc) doc = apply(text->str, notes, NULL);
+        g_assert_true(doc == NULL || xmlDocGetRootElement(doc) != NULL);
         g_assert_false(g_file_test(targets[i], G_FILE_TEST_EXISTS));
     }
     g_assert_cmpint(g_rmdir(dir), ==, 0); /* and nothing else is in it */
@@ -138,7 +144,8 @@ static void test_verdicts(void)
         gint code;
         const char *message;
     } rows[] = {
-        {ROOT("<xsl:message terminate='yes'>4|no firmware</xsl:message>"), DKVM_ERROR_HOST, "no firmware"},
+        {ROOT("<xsl:message terminate='yes'>4|no firmware</xsl:message>"), DKVM_ERROR_HOST,
+         "no firmware"},
         {ROOT("<xsl:message terminate='yes'>7|refused: a|b</xsl:message>"), DKVM_ERROR_REFUSED,
          "refused: a|b"},
         {ROOT("<xsl:message>note|x</xsl:message><xsl:message terminate='yes'>3|y</xsl:message>"),
@@ -154,7 +161,8 @@ static void test_verdicts(void)
     }
 }
 
-/* Codes are exit codes: a stylesheet cannot say that all is well, or something that no program says. */
+/* Codes are exit codes: a stylesheet cannot say that all is well, or something that no program
+ * says. */
 static void test_verdict_out_of_range(void)
 {
     static const char *const texts[] = {

@@ -137,8 +137,8 @@ static void test_added_inside_container(void)
         g_autofree char *edited =
             g_strdup_printf("%.*s%s%s", (int)(at - once), once, with, at + strlen(rows[i][0]));
         if (i == 1) { /* pm's own children must be settled by us, others stay */
-            g_autofree char *twice = patch_again(INTEL_9_0, edited)->xml;
-            assert_contains(twice, "suspend-x");
+            g_autoptr(DkvmPatched) twice = patch_again(INTEL_9_0, edited);
+            assert_contains(twice->xml, "suspend-x");
         }
         g_autofree char *reverted = must_revert(edited);
         g_autofree char *core = g_strstrip(g_strdup(rows[i][1]));
@@ -218,20 +218,19 @@ static void test_own_cpu_model_in_place_of_removed(void)
     assert_lacks(reverted, "<model>Penryn</model>");
 }
 
-/* Of three cards two are the user's edit-free own: what is taken out of the middle goes back there, and its
- * neighbours stay. */
+/* Of three cards two are the user's edit-free own: what is taken out of the middle goes back there,
+ * and its neighbours stay. */
 static void test_removed_among_its_like(void)
 {
-    static const char smbios[] =
-        "  <qemu:commandline>\n" TWO_ARGS("-smbios", "type=1,sku=a")
-        TWO_ARGS("-smbios", "type=2,sku=b") TWO_ARGS("-smbios", "type=1,sku=c")
-        "  </qemu:commandline>\n</domain>";
+    static const char smbios[] = "  <qemu:commandline>\n" TWO_ARGS("-smbios", "type=1,sku=a")
+        TWO_ARGS("-smbios", "type=2,sku=b")
+            TWO_ARGS("-smbios", "type=1,sku=c") "  </qemu:commandline>\n</domain>";
     g_auto(Bench) bench = bench_new(&hosts[INTEL_9_0]);
     Options set = {.key = (char *)"smbios", .value = (char *)"type=1,sku=d"};
     g_autofree char *root = replaced(plain_domain, "</domain>", smbios);
-    g_autofree char *own = g_strconcat(
-        "<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>",
-        root + strlen("<domain type='kvm'>"), NULL);
+    g_autofree char *own =
+        g_strconcat("<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>",
+                    root + strlen("<domain type='kvm'>"), NULL);
     g_autofree char *once = must_patch(&bench, own, &as_installed, &set);
     assert_lacks(strstr(once, "</metadata>"), "sku=a");
     g_autofree char *reverted = must_revert(once);
@@ -265,7 +264,8 @@ static void test_edit_inside(void)
     static const struct {
         const char *own, *as, *key, *value, *from, *to;
     } deep[] = {
-        {"<vcpu", "<vcpu", "usb", "ich9-ehci1", "<master startport='4'/>", "<master startport='5'/>"},
+        {"<vcpu", "<vcpu", "usb", "ich9-ehci1", "<master startport='4'/>",
+         "<master startport='5'/>"},
         {"mode='host-model' check='partial'/>",
          "mode='custom' match='exact'>\n    <model>Penryn</model>\n  </cpu>", "hpet", "no",
          "migratable='on'>", "migratable='on' match='strict'>"},

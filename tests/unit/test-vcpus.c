@@ -150,6 +150,7 @@ static void test_errors(void)
             g_autoptr(GError) error = NULL;
             if (g_str_equal(rows[i].name, wanted[w].name)) {
                 g_autofree char *is = choose(&rows[i], 1400, "MacPro7,1", &error);
+                g_assert_cmpstr(is, ==, "");
                 g_assert_error(error, DKVM_ERROR, wanted[w].code);
                 assert_contains(error->message, wanted[w].says);
             }
@@ -172,6 +173,7 @@ static void test_no_msr35(void)
     g_assert_error(error, DKVM_ERROR, DKVM_ERROR_HOST);
     g_clear_error(&error);
     g_autofree char *no = choose(&absent, 1010, "MacPro5,1", &error);
+    g_assert_cmpstr(no, ==, none);
     g_assert_error(error, DKVM_ERROR, DKVM_ERROR_HOST);
 }
 

@@ -40,6 +40,16 @@ static void test_evil(gconstpointer data)
     g_assert_nonnull(error);
 }
 
+/* What the file holds must not make a message that no terminal and no JSON can show. */
+static void test_message_is_text(void)
+{
+    static const char *const texts[] = {"<a \xff='1'/>", "<a><\xc3(></a>", "<\xe4/>", "<a></\xe4>"};
+    for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autoptr(GError) error = refusal(texts[i], strlen(texts[i]));
+        g_assert_true(g_utf8_validate(error->message, -1, NULL));
+    }
+}
+
 static void test_doctype_is_named(void)
 {
     g_autoptr(GError) error = refusal("<!DOCTYPE a><a/>", 16);
@@ -109,7 +119,8 @@ static const struct {
     {"lone-blank-is-text", "<a><b> </b></a>", "<a>\n  <b> </b>\n</a>\n"},
     {"mixed", "<a>x<b><c/></b>y</a>", "<a>x<b><c/></b>y</a>\n"},
     {"cdata", "<a><![CDATA[<x>&]]></a>", "<a>&lt;x&gt;&amp;</a>\n"},
-    {"comment", "<!--x--><a><!-- y --></a><!--z-->", "<!--x-->\n<a>\n  <!-- y -->\n</a>\n<!--z-->\n"},
+    {"comment", "<!--x--><a><!-- y --></a><!--z-->",
+     "<!--x-->\n<a>\n  <!-- y -->\n</a>\n<!--z-->\n"},
     {"instruction", "<a><?p q?><?r?></a>", "<a>\n  <?p q?>\n  <?r?>\n</a>\n"},
     {"namespace-last", "<a xmlns:x='urn:x' b='c'><x:d x:e='f'/></a>",
      "<a b='c' xmlns:x='urn:x'>\n  <x:d x:e='f'/>\n</a>\n"},
@@ -143,8 +154,8 @@ static void test_golden_is_stable(void)
 
 static void test_helpers(void)
 {
-    g_autoptr(DkvmDoc) doc = must_parse(
-        "<a b='1' x:c='2' d='' xmlns:x='urn:x'><!--c--><x:e/><e f='g'/>t<!--u-->v</a>");
+    g_autoptr(DkvmDoc) doc =
+        must_parse("<a b='1' x:c='2' d='' xmlns:x='urn:x'><!--c--><x:e/><e f='g'/>t<!--u-->v</a>");
     xmlNode *a = xmlDocGetRootElement(doc);
     g_assert_cmpstr(dkvm_xml_get(a, "b"), ==, "1");
     g_assert_null(dkvm_xml_get(a, "c")); /* in a namespace */
@@ -180,6 +191,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, GSIZE_TO_POINTER(i), test_form);
     }
     g_test_add_func("/xml/doctype-is-named", test_doctype_is_named);
+    g_test_add_func("/xml/message-is-text", test_message_is_text);
     g_test_add_func("/xml/depth", test_depth);
     g_test_add_func("/xml/size", test_size);
     g_test_add_func("/xml/length", test_length);

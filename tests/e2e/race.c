@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Lets another client come in between: preloaded into dkvm-patch, it runs a command before the N-th call of
+ * a function of libvirt.
+ *   RACE   lines "read N COMMAND" (virDomainGetXMLDesc) or "define N COMMAND" (virDomainDefineXMLFlags); N = 0:
+ *          before every call.  The command runs without this library. */
+#include <dlfcn.h>
+#include <libvirt/libvirt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void run(const char *command)
+{
+    char *line = NULL;
+    if (asprintf(&line, "unset LD_PRELOAD RACE; { %s; } >/dev/null 2>&1", command) < 0 || system(line) != 0) {
+        fprintf(stderr, "race: failed: %s\n", command);
+    }
+    free(line);
+}
+
+static void before(const char *what, unsigned int count)
+{
+    const char *rules = getenv("RACE");
+    char *copy = rules ? strdup(rules) : NULL, *rest = copy;
+    for (char *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n")) {
+        char name[16];
+        unsigned int number;
+        int used = 0;
+        if (sscanf(line, "%15s %u %n", name, &number, &used) == 2 && used > 0 && strcmp(name, what) == 0 &&
+            (number == 0 || number == count)) {
+            run(line + used);
+        }
+    }
+    free(copy);
+}
+
+char *virDomainGetXMLDesc(virDomainPtr domain, unsigned int flags)
+{
+    static unsigned int count;
+    static char *(*real)(virDomainPtr, unsigned int);
+    before("read", ++count);
+    if (real == NULL) {
+        *(void **)&real = dlsym(RTLD_NEXT, "virDomainGetXMLDesc");
+    }
+    return real(domain, flags);
+}
+
+virDomainPtr virDomainDefineXMLFlags(virConnectPtr conn, const char *xml, unsigned int flags)
+{
+    static unsigned int count;
+    static virDomainPtr (*real)(virConnectPtr, const char *, unsigned int);
+    before("define", ++count);
+    if (real == NULL) {
+        *(void **)&real = dlsym(RTLD_NEXT, "virDomainDefineXMLFlags");
+    }
+    return real(conn, xml, flags);
+}
