@@ -177,3 +177,24 @@ gboolean dkvm_node_is_container(const xmlNode *node)
     }
     return node->ns == NULL && g_strv_contains(names, (const char *)node->name);
 }
+
+void dkvm_node_set_text(xmlNode *node, const char *text)
+{
+    xmlNode *child = node->children;
+    while (child != NULL) {
+        xmlNode *next = child->next;
+        if (child->type == XML_TEXT_NODE) {
+            dkvm_xml_remove(child);
+        }
+        child = next;
+    }
+    if (*text == '\0') {
+        return;
+    }
+    xmlNode *made = xmlNewDocText(node->doc, BAD_CAST text);
+    if (node->children != NULL) {
+        xmlAddPrevSibling(node->children, made);
+    } else {
+        xmlAddChild(node, made);
+    }
+}

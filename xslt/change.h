@@ -61,5 +61,8 @@ gboolean dkvm_node_equal(const xmlNode *a, const xmlNode *b);
 /* The same for the elements' own attributes and text. */
 gboolean dkvm_node_values_equal(const xmlNode *a, const xmlNode *b);
 
+/* Puts TEXT in the place of the text directly inside NODE; elements in it stay. */
+void dkvm_node_set_text(xmlNode *node, const char *text);
+
 /* An element whose children are changes of their own, so that what the user adds to it stays. */
 gboolean dkvm_node_is_container(const xmlNode *node);

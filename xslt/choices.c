@@ -66,7 +66,7 @@ static gboolean is_smbios_pair(const char *pair)
 static gboolean is_smbios(const char *value)
 {
     static const char *const types[] = {"type=0", "type=1", "type=2", "type=3", "type=4", NULL};
-    g_auto(GStrv) halves_by_comma = g_strsplit(value, ",,", 16);
+    g_auto(GStrv) halves_by_comma = g_strsplit(value, ",,", -1);
     g_autofree char *joined =
         g_strjoinv("\x01", halves_by_comma); /* an escaped comma is no separator */
     for (const char *p = value; *p != '\0'; p++) {

@@ -108,10 +108,23 @@ static void add_element(Comparison *c, xmlNode *parent, xmlNode *element)
     }
 }
 
+/* A step that nothing in TARGET_PARENT has: what ELEMENT would be called if it came back after its like. */
+static char *free_step(xmlNode *target_parent, const xmlNode *element)
+{
+    g_autofree char *step = dkvm_locator_step(element);
+    step[strcspn(step, "#")] = '\0';
+    char *candidate = g_strdup(step);
+    for (guint n = 1; dkvm_locator_find(target_parent, candidate) != NULL; n++) {
+        g_free(candidate);
+        candidate = g_strdup_printf("%s#%u", step, n);
+    }
+    return candidate;
+}
+
 static void remove_element(Comparison *c, xmlNode *target_parent, xmlNode *element)
 {
     g_autofree char *parent = dkvm_locator(c->target, target_parent);
-    g_autofree char *step = dkvm_locator_step(element);
+    g_autofree char *step = free_step(target_parent, element);
     g_autofree char *at = *parent ? g_strconcat(parent, "/", step, NULL) : g_strdup(step);
     DkvmChange *change = dkvm_changes_add(c->changes, DKVM_CHANGE_REMOVE, at, element, NULL, FALSE);
     change->base = element;

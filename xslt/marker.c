@@ -21,6 +21,7 @@ void dkvm_marker_free(DkvmMarker *marker)
     g_free(marker->model);
     g_free(marker->macos);
     g_free(marker->controllers);
+    g_free(marker->made);
     g_hash_table_unref(marker->choices);
     dkvm_changes_free(marker->changes);
     g_free(marker);
@@ -43,11 +44,20 @@ static gboolean bad(GError **error, const char *what)
 
 /* ---- reading ---- */
 
+/* The prefix of a step says the namespace (locator.h). */
+static gboolean has_namespace(const xmlNode *element, const char *step)
+{
+    if (g_str_has_prefix(step, "*:")) {
+        return element->ns != NULL && !dkvm_xml_has_ns(element, DKVM_NS_QEMU);
+    }
+    return dkvm_xml_has_ns(element, g_str_has_prefix(step, "qemu:") ? DKVM_NS_QEMU : NULL);
+}
+
 /* The last step's name must be the element's own, and nothing of ours is ever at these places. */
 static gboolean may_be_at(const char *at, const xmlNode *element)
 {
     static const char *const never[] = {"name", "uuid", "metadata", "genid", NULL};
-    if (!dkvm_locator_is_valid(at) || *at == '\0' || strstr(at, "graphics") != NULL) {
+    if (!dkvm_locator_is_valid(at) || *at == '\0' || g_str_has_prefix(at, "devices/graphics")) {
         return FALSE;
     }
     g_autofree char *first = g_strndup(at, strcspn(at, "/[#"));
@@ -57,9 +67,8 @@ static gboolean may_be_at(const char *at, const xmlNode *element)
            : g_str_has_prefix(last, "*:")  ? last + 2
                                            : last;
     g_autofree char *name = g_strndup(last, strcspn(last, "[#"));
-    gboolean qemu = g_str_has_prefix(slash ? slash + 1 : at, "qemu:");
     return !g_strv_contains(never, first) && xmlStrEqual(element->name, BAD_CAST name) &&
-           dkvm_xml_has_ns(element, qemu ? DKVM_NS_QEMU : NULL);
+           has_namespace(element, slash ? slash + 1 : at);
 }
 
 /* The devices as a whole, with the displays in them, were never ours. */
@@ -173,6 +182,7 @@ DkvmMarker *dkvm_marker_read(const xmlNode *domain, GError **error)
     marker->model = g_strdup(dkvm_xml_get(element, "model"));
     marker->macos = g_strdup(dkvm_xml_get(element, "macos"));
     marker->controllers = g_strdup(dkvm_xml_get(element, "controllers"));
+    marker->made = g_strdup(dkvm_xml_get(element, "made"));
     /* Read from a copy: decoding renames elements. */
     xmlNode *copy = xmlCopyNode((xmlNode *)element, 1);
     gboolean good = read_records(copy, marker, error);
@@ -291,6 +301,7 @@ void dkvm_marker_write(xmlNode *domain, const DkvmMarker *marker)
     dkvm_xml_set(element, "model", marker->model);
     dkvm_xml_set(element, "macos", marker->macos);
     dkvm_xml_set(element, "controllers", marker->controllers);
+    dkvm_xml_set(element, "made", marker->made);
     dkvm_xml_set(element, "state", marker->off ? "off" : NULL);
     dkvm_xml_set(element, "schema", marker->off ? NULL : SCHEMA);
     put_choices(element, marker->choices, dkvm);
@@ -313,9 +324,11 @@ void dkvm_marker_remove(xmlNode *domain)
         return;
     }
     xmlNode *metadata = element->parent;
+    const char *made = dkvm_xml_get(element, "made");
+    gboolean ours = made != NULL && strstr(made, "metadata") != NULL;
     drop_further_markers(element);
     dkvm_xml_remove(element);
-    if (metadata->children == NULL) {
+    if (ours && metadata->children == NULL) {
         dkvm_xml_remove(metadata);
     }
 }

@@ -36,10 +36,7 @@ static void apply_set(const DkvmChange *change)
         return;
     }
     g_autofree char *text = dkvm_xml_text(change->now);
-    while (node->children != NULL) {
-        dkvm_xml_remove(node->children);
-    }
-    xmlAddChild(node, xmlNewDocText(node->doc, BAD_CAST text));
+    dkvm_node_set_text(node, text);
 }
 
 /* The original of a sibling in the result: by what it was, or because it was just made. */

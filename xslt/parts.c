@@ -65,8 +65,14 @@ char *dkvm_unit_of(const DkvmChange *change)
     if (g_strv_contains(whole, change->part)) {
         return g_strdup(change->part);
     }
-    return g_str_has_prefix(change->at, "devices/") ? first_two_steps(change->at)
-                                                    : g_strdup(change->at);
+    char *unit = g_str_has_prefix(change->at, "devices/") ? first_two_steps(change->at)
+                                                          : g_strdup(change->at);
+    /* A removed one is counted past what has its key now: the same thing for the user. */
+    char *count = strstr(unit, "]#");
+    if (count != NULL) {
+        count[1] = '\0';
+    }
+    return unit;
 }
 
 gboolean dkvm_part_exists(const char *name)

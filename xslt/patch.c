@@ -172,6 +172,18 @@ static gboolean is_forced(const DkvmChange *change, const Run *run)
     return FALSE;
 }
 
+/* Another USB controller: what was let go for the last one is decided anew with it. */
+static void redo_for_other_usb(Run *run)
+{
+    static const char *const with_usb[] = {"devices", "input", "controllers", NULL};
+    for (guint i = 0; g_hash_table_contains(run->force, "usb") && i < run->marker->changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
+        if (g_strv_contains(with_usb, change->part)) {
+            g_hash_table_add(run->redo, g_strdup(change->unit));
+        }
+    }
+}
+
 /* The user's own: not undone, not written again. */
 static gboolean is_pinned(const DkvmChange *change, const Run *run)
 {
@@ -546,6 +558,19 @@ static void finish(Run *run, const char *text, gsize length)
     }
 }
 
+/* What goes again with a revert: <metadata> for the marker, the declaration of qemu's namespace. */
+static char *what_is_missing(const xmlNode *domain)
+{
+    const xmlNs *ns = domain->nsDef;
+    while (ns != NULL && !xmlStrEqual(ns->href, BAD_CAST DKVM_NS_QEMU)) {
+        ns = ns->next;
+    }
+    GString *words = g_string_new(NULL);
+    g_string_append(words, dkvm_xml_child(domain, "metadata") ? "" : "metadata ");
+    g_string_append(words, ns ? "" : "namespace");
+    return words->len ? g_string_free(words, FALSE) : (g_string_free(words, TRUE), NULL);
+}
+
 static gboolean start(Run *run, const char *text, gsize length, const char *what, GError **error)
 {
     run->keep = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -562,10 +587,11 @@ static gboolean start(Run *run, const char *text, gsize length, const char *what
     }
     run->patched = dkvm_domain_patched(run->doc, text, length);
     run->patched->was_patched = run->marker->present && !run->marker->off;
-    dkvm_commandline_group(run->domain);
-    if (run->marker->controllers == NULL) {
+    if (!run->patched->was_patched) {
         run->marker->controllers = dkvm_domain_controllers(run->domain);
+        run->marker->made = what_is_missing(run->domain);
     }
+    dkvm_commandline_group(run->domain);
     return TRUE;
 }
 
@@ -579,6 +605,7 @@ static gboolean run_patch(Run *run, const char *text, gsize length, const char *
     take_wishes(run, wishes);
     decide_model(run);
     redo_for_other_macos(run);
+    redo_for_other_usb(run);
     if (!passes(run, error) || !check_allowed(run, error)) {
         g_prefix_error(error, "%s: ", what);
         return FALSE;
@@ -608,6 +635,10 @@ static gboolean proves_itself(Run *run)
     gboolean simple = g_hash_table_size(run->keep) == 0 &&
                       (run->patcher->admin == NULL || run->patcher->admin->len == 0);
     if (!simple) {
+        return FALSE;
+    }
+    g_autoptr(DkvmMarker) readable = dkvm_marker_read(run->domain, NULL);
+    if (readable == NULL) {
         return FALSE;
     }
     dkvm_commandline_group(run->domain);

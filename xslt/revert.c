@@ -118,17 +118,6 @@ static void drop_unused_namespace(xmlNode *domain)
     }
 }
 
-static gboolean added_commandline(const DkvmChanges *changes)
-{
-    for (guint i = 0; i < changes->list->len; i++) {
-        const DkvmChange *change = g_ptr_array_index(changes->list, i);
-        if (g_str_equal(change->at, "qemu:commandline")) {
-            return TRUE;
-        }
-    }
-    return FALSE;
-}
-
 static void report_all(DkvmPatched *patched, const DkvmChanges *changes)
 {
     g_autoptr(GHashTable) said = g_hash_table_new(g_str_hash, g_str_equal);
@@ -153,7 +142,7 @@ static void take_everything_back(xmlNode *domain, DkvmMarker *marker)
     dkvm_undo(domain, marker->changes, is_ours, NULL);
     drop_added_bridges(domain, marker);
     dkvm_commandline_ungroup(domain);
-    if (added_commandline(marker->changes)) {
+    if (marker->made != NULL && strstr(marker->made, "namespace") != NULL) {
         drop_unused_namespace(domain);
     }
 }

@@ -127,10 +127,17 @@ static gboolean set_kept(const DkvmChange *change)
     return attributes_kept(change->now, change->node);
 }
 
+/* Something stands where we took something away.  libvirt brings some things back by itself. */
+static gboolean is_put_back(const DkvmChange *change)
+{
+    static const char *const by_libvirt[] = {"address", "alias", "controller", "loader", "nvram", NULL};
+    return change->node != NULL && !g_strv_contains(by_libvirt, (const char *)change->node->name);
+}
+
 static gboolean is_edited(const DkvmChange *change)
 {
     if (change->kind == DKVM_CHANGE_REMOVE) {
-        return FALSE; /* libvirt brings controllers and addresses back by itself */
+        return is_put_back(change);
     }
     if (change->node == NULL) {
         return TRUE;
@@ -203,15 +210,7 @@ static void undo_add(DkvmChanges *changes, DkvmChange *change)
     }
 }
 
-static void replace_text(DkvmChanges *changes, xmlNode *node, const char *text)
-{
-    while (node->children != NULL) {
-        drop(changes, node->children);
-    }
-    xmlAddChild(node, xmlNewDocText(node->doc, BAD_CAST text));
-}
-
-static void undo_set(DkvmChanges *changes, DkvmChange *change)
+static void undo_set(DkvmChange *change)
 {
     if (change->node == NULL) {
         return;
@@ -225,7 +224,7 @@ static void undo_set(DkvmChanges *changes, DkvmChange *change)
     }
     if (change->was->children != NULL) {
         g_autofree char *text = dkvm_xml_text(change->was);
-        replace_text(changes, change->node, text);
+        dkvm_node_set_text(change->node, text);
     }
 }
 
@@ -312,7 +311,7 @@ void dkvm_undo(xmlNode *domain, DkvmChanges *changes, DkvmChangeFilter filter, g
     for (guint i = 0; i < length; i++) {
         DkvmChange *change = g_ptr_array_index(changes->list, i);
         if (wanted[i] && change->kind == DKVM_CHANGE_SET) {
-            undo_set(changes, change);
+            undo_set(change);
         }
     }
     /* Forwards: positions count from the front. */

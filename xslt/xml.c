@@ -92,6 +92,20 @@ static const char *end_of_tag(const char *p)
     return p;
 }
 
+/* Whether text stands beside elements anywhere; in <metadata> other programs may do as they like. */
+static gboolean is_mixed(const xmlNode *node)
+{
+    gboolean text = FALSE, element = FALSE;
+    for (const xmlNode *child = node->children; child != NULL; child = child->next) {
+        text |= child->type == XML_TEXT_NODE && !xmlIsBlankNode(child);
+        element |= child->type == XML_ELEMENT_NODE;
+        if (child->type == XML_ELEMENT_NODE && !dkvm_xml_is(child, "metadata") && is_mixed(child)) {
+            return TRUE;
+        }
+    }
+    return text && element;
+}
+
 /* libxml2 compares every attribute of a tag with every other: hours for as many as the size limit allows. */
 static gboolean has_giant_tag(const char *text)
 {
@@ -112,7 +126,8 @@ static gboolean has_giant_tag(const char *text)
 static void set_parse_error(GError **error, const char *what, xmlParserCtxt *context)
 {
     const xmlError *last = xmlCtxtGetLastError(context);
-    g_autofree char *reason = g_strdup(last && last->message ? last->message : "not well formed");
+    g_autofree char *reason =
+        g_utf8_make_valid(last && last->message ? last->message : "not well formed", -1);
     g_strchomp(reason);
     g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
                 "cannot read %s: line %d: %s; give the XML of a libvirt domain (virsh dumpxml)",
@@ -126,6 +141,11 @@ DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
                     "cannot read %s: larger than %d bytes; a domain definition is far smaller",
                     what, DKVM_XML_MAX_BYTES);
+        return NULL;
+    }
+    if (memchr(text, '\0', length) != NULL) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read %s: it has NUL bytes; give XML in UTF-8", what);
         return NULL;
     }
     if (has_giant_tag(text)) {
@@ -161,6 +181,11 @@ DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError
         return NULL;
     }
     drop_lone_blanks(xmlDocGetRootElement(doc));
+    if (is_mixed(xmlDocGetRootElement(doc))) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read %s: text and elements side by side, which no libvirt element has", what);
+        return NULL;
+    }
     return g_steal_pointer(&doc);
 }
 
@@ -237,8 +262,11 @@ static void put_attributes(GString *out, const xmlNode *node)
     for (const xmlNs *ns = node->nsDef; ns != NULL; ns = ns->next) {
         g_string_append(out, ns->prefix ? " xmlns:" : " xmlns");
         g_string_append(out, ns->prefix ? (const char *)ns->prefix : "");
+        /* libxml2 keeps an ampersand of a namespace as it was read. */
+        g_autoptr(GString) uri = g_string_new((const char *)ns->href);
+        g_string_replace(uri, "&#38;", "&", 0);
         g_string_append(out, "='");
-        put_escaped(out, ns->href, TRUE);
+        put_escaped(out, BAD_CAST uri->str, TRUE);
         g_string_append_c(out, '\'');
     }
 }
@@ -246,7 +274,7 @@ static void put_attributes(GString *out, const xmlNode *node)
 static gboolean has_text(const xmlNode *node)
 {
     for (const xmlNode *child = node->children; child != NULL; child = child->next) {
-        if (child->type == XML_TEXT_NODE) {
+        if (child->type == XML_TEXT_NODE && *child->content != '\0') {
             return TRUE;
         }
     }
@@ -263,12 +291,22 @@ static void put_indent(GString *out, guint level)
     g_string_append_len(out, blanks, 2 * MIN(level, DKVM_XML_MAX_DEPTH));
 }
 
+/* An empty text node is nothing: "<a></a>" would be read again as "<a/>". */
+static gboolean has_content(const xmlNode *node)
+{
+    const xmlNode *child = node->children;
+    while (child != NULL && child->type == XML_TEXT_NODE && *child->content == '\0') {
+        child = child->next;
+    }
+    return child != NULL;
+}
+
 static void put_element(GString *out, const xmlNode *node, guint level, gboolean raw)
 {
     g_string_append_c(out, '<');
     put_name(out, node->ns, node->name);
     put_attributes(out, node);
-    if (node->children == NULL) {
+    if (!has_content(node)) {
         g_string_append(out, "/>");
         return;
     }

@@ -49,6 +49,12 @@ class Round:
         self.read_into(table)
         return table
 
+    def settled(self):
+        """In the form that libvirt keeps: what it adds to a definition is in its place only after the next."""
+        for item in self.items:
+            self.domains[item.name] = self.conn.defineXMLFlags(rig.definition(self.domains[item.name]), 0)
+        return self.now()
+
     def bad(self, item, why):
         self.problems.setdefault(item.name, []).append(why)
 
@@ -112,12 +118,11 @@ def check_patched(rnd):
                 rnd.bad(item, f"{what}: it was stored")
     rnd.undefined(before, "again")
     rnd.same(patched, rnd.now(), "again")
-    return patched
 
 
 def check_reverted(rnd):
     rnd.patch("--revert", with_options=False)
-    reverted, original, forgotten = rnd.now(), {}, {}
+    reverted, original, forgotten = rnd.settled(), {}, {}
     for item in rnd.items:
         element = rig.marker(reverted[item.name])
         if element is None or dict(element.attrib) != {"state": "off"} or len(element):
@@ -138,7 +143,7 @@ def check_reverted(rnd):
         if (said[item.name]["result"], said[item.name]["exit"]) != ("not-patched", 1):
             rnd.bad(item, f"check after revert: {said[item.name]['result']}, exit {said[item.name]['exit']}")
     rnd.patch("--revert", "--forget", with_options=False)
-    now = rnd.now()
+    now = rnd.settled()
     for item in rnd.items:
         if rig.NS in now[item.name]:
             rnd.bad(item, "forgotten: there is something of dkvm left")
@@ -146,19 +151,18 @@ def check_reverted(rnd):
              {n: rig.canonical(x) for n, x in now.items()}, "forgotten")
 
 
-def check_models(rnd, patched):
+def check_models(rnd):
     """ONE, then OTHER, is OTHER alone.  They are as they were at first, so far."""
     items = rnd.items
     free = [item for item in items if not any("model=" in word or "topology=" in word for word in item.options)]
     rnd.items = free
-    direct = {}
     rnd.patch("-m", OTHER)
-    rnd.read_into(direct)
+    direct = rnd.settled()
     rnd.patch("--revert", "--forget", with_options=False)
     rnd.patch("-m", ONE)
     one = rnd.now()
     rnd.patch("-m", OTHER)
-    after = rnd.now()
+    after = rnd.settled()
     rnd.same(direct, after, f"{ONE}, then {OTHER}")
     rig.result(sum(one[i.name] != after[i.name] for i in free) > len(free) * 3 // 4,
                f"{rnd.kind}: two models differ")
@@ -174,11 +178,11 @@ def main():
         items = [item for item in rig.inputs() if item.fits(conn)]
         rnd = Round(conn, kind, items, facts)
         times = [time.monotonic()]
-        patched = check_patched(rnd)
+        check_patched(rnd)
         times.append(time.monotonic())
         check_reverted(rnd)
         times.append(time.monotonic())
-        check_models(rnd, patched)
+        check_models(rnd)
         times.append(time.monotonic())
         for item in items:
             if item.name in rnd.domains:

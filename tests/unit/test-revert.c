@@ -218,6 +218,5 @@ int main(int argc, char **argv)
     g_test_add_func("/revert/words-of-the-user", test_words_of_the_user_stay);
     g_test_add_func("/revert/declared-before", test_declared_before);
     g_test_add_func("/revert/empty-metadata", test_empty_metadata);
-    g_test_add_func("/revert/attribute-order", test_attribute_order);
     return g_test_run();
 }
