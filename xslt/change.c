@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xslt/change.h"
 
+#include <string.h>
+
 #include "xslt/parts.h"
 
 static void change_free(gpointer data)
@@ -54,6 +56,25 @@ DkvmChange *dkvm_changes_add(DkvmChanges *changes, DkvmChangeKind kind, const ch
     change->unit = dkvm_unit_of(change);
     g_ptr_array_add(changes->list, change);
     return change;
+}
+
+static gint by_place(gconstpointer a, gconstpointer b)
+{
+    const DkvmChange *x = *(const DkvmChange *const *)a, *y = *(const DkvmChange *const *)b;
+    const char *last_x = strrchr(x->at, '/'), *last_y = strrchr(y->at, '/');
+    gsize plain_x = last_x ? (gsize)(last_x - x->at) : 0, plain_y = last_y ? (gsize)(last_y - y->at) : 0;
+    plain_x += strcspn(x->at + plain_x, "[#");
+    plain_y += strcspn(y->at + plain_y, "[#");
+    gint order = strncmp(x->at, y->at, MIN(plain_x, plain_y));
+    order = order ? order : (gint)plain_x - (gint)plain_y;
+    order = order ? order : (x->position > y->position) - (x->position < y->position);
+    order = order ? order : g_strcmp0(x->at, y->at);
+    return order ? order : (gint)x->kind - (gint)y->kind;
+}
+
+void dkvm_changes_sort(DkvmChanges *changes)
+{
+    g_ptr_array_sort(changes->list, by_place);
 }
 
 static gboolean both_or_neither_equal(const xmlNode *a, const xmlNode *b)

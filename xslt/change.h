@@ -43,6 +43,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmChanges, dkvm_changes_free)
 DkvmChange *dkvm_changes_add(DkvmChanges *changes, DkvmChangeKind kind, const char *at,
                              const xmlNode *was, const xmlNode *now, gboolean shallow);
 
+/* One order for the same set of changes, however it came about: by place, elements before what is inside them,
+ * removed ones by their position. */
+void dkvm_changes_sort(DkvmChanges *changes);
+
 /* Whether A and B say the same (position aside: it shifts with the user's own additions). */
 gboolean dkvm_change_equal(const DkvmChange *a, const DkvmChange *b);
 

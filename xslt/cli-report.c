@@ -55,7 +55,7 @@ static const char *result_word(const DkvmCli *cli, const DkvmPatched *patched, g
 }
 
 static void report_json(DkvmCli *cli, const char *object, const DkvmPatched *patched,
-                        gboolean stored, const char *text, const GError *error)
+                        gboolean stored, const char *text, const GError *error, int exit_code)
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
     json_builder_begin_object(b);
@@ -74,7 +74,7 @@ static void report_json(DkvmCli *cli, const char *object, const DkvmPatched *pat
     add_string(b, "then", text);
     add_string(b, "error", error ? error->message : NULL);
     json_builder_set_member_name(b, "exit");
-    json_builder_add_int_value(b, error ? error->code : 0);
+    json_builder_add_int_value(b, exit_code);
     json_builder_end_object(b);
     g_ptr_array_add(cli->outcomes, json_builder_get_root(b));
 }
@@ -133,9 +133,10 @@ void dkvm_cli_report(DkvmCli *cli, const char *object, const DkvmPatched *patche
                      const char *text, const GError *error)
 {
     gboolean outdated = error == NULL && cli->options->check && !patched->up_to_date;
-    cli->exit_code = MAX(cli->exit_code, error ? error->code : outdated ? 1 : 0);
+    int exit_code = error ? error->code : outdated ? 1 : 0;
+    cli->exit_code = MAX(cli->exit_code, exit_code);
     if (cli->options->json) {
-        report_json(cli, object, patched, stored, text, error);
+        report_json(cli, object, patched, stored, text, error, exit_code);
         return;
     }
     if (patched != NULL) {

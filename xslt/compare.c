@@ -53,6 +53,13 @@ xmlNode *dkvm_compare_origin(const GPtrArray *numbered, xmlNode *base_parent,
 
 /* ---- attributes and text of a pair ---- */
 
+/* libvirt fills a display's model in by its type, so the whole of it belongs to the type. */
+static gboolean is_filled_by_type(const xmlNode *element)
+{
+    return xmlStrEqual(element->name, BAD_CAST "model") && element->parent != NULL &&
+           xmlStrEqual(element->parent->name, BAD_CAST "video");
+}
+
 static void note_difference(const xmlNode *from, const xmlNode *to, xmlNode *into)
 {
     for (const xmlAttr *a = from->properties; a != NULL; a = a->next) {
@@ -61,7 +68,7 @@ static void note_difference(const xmlNode *from, const xmlNode *to, xmlNode *int
             continue;
         }
         const char *value = dkvm_xml_get(from, name);
-        if (g_strcmp0(value, dkvm_xml_get(to, name)) != 0) {
+        if (is_filled_by_type(from) || g_strcmp0(value, dkvm_xml_get(to, name)) != 0) {
             dkvm_xml_set(into, name, value);
         }
     }

@@ -23,18 +23,31 @@ gboolean dkvm_libvirt_error(GError **error, const char *operation, const char *o
     return FALSE;
 }
 
-/* ---- define events, counted by UUID ---- */
+/* ---- edits: events that say that a definition changed, counted by UUID ---- */
 
-static GHashTable *defines; /* uuid -> how many DEFINED events */
+static GHashTable *edits; /* uuid -> how many */
+
+static void count_edit(virDomainPtr domain)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    if (virDomainGetUUIDString(domain, uuid) == 0) {
+        guint count = GPOINTER_TO_UINT(g_hash_table_lookup(edits, uuid));
+        g_hash_table_insert(edits, g_strdup(uuid), GUINT_TO_POINTER(count + 1));
+    }
+}
 
 static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int detail, void *data)
 {
-    char uuid[VIR_UUID_STRING_BUFLEN];
-    if (event == VIR_DOMAIN_EVENT_DEFINED && virDomainGetUUIDString(domain, uuid) == 0) {
-        guint count = GPOINTER_TO_UINT(g_hash_table_lookup(defines, uuid));
-        g_hash_table_insert(defines, g_strdup(uuid), GUINT_TO_POINTER(count + 1));
+    if (event == VIR_DOMAIN_EVENT_DEFINED || event == VIR_DOMAIN_EVENT_UNDEFINED) {
+        count_edit(domain);
     }
     return 0;
+}
+
+/* virsh desc and virsh metadata change a definition without a define event. */
+static void on_metadata(virConnectPtr conn, virDomainPtr domain, int type, const char *uri, void *data)
+{
+    count_edit(domain);
 }
 
 static void stop_waiting(int timer, void *data)
@@ -43,14 +56,14 @@ static void stop_waiting(int timer, void *data)
     virEventUpdateTimeout(timer, -1);
 }
 
-/* Delivers what has arrived; with a deadline, until UUID has more than COUNT define events. */
-static guint wait_defines(const char *uuid, guint count, int deadline_ms)
+/* Delivers what has arrived; with a deadline, until UUID has more than COUNT edits. */
+static guint wait_edits(const char *uuid, guint count, int deadline_ms)
 {
     gboolean late = FALSE;
     int timer = virEventAddTimeout(deadline_ms, stop_waiting, &late, NULL);
-    guint now = GPOINTER_TO_UINT(g_hash_table_lookup(defines, uuid));
+    guint now = GPOINTER_TO_UINT(g_hash_table_lookup(edits, uuid));
     while (!late && now <= count && virEventRunDefaultImpl() == 0) {
-        now = GPOINTER_TO_UINT(g_hash_table_lookup(defines, uuid));
+        now = GPOINTER_TO_UINT(g_hash_table_lookup(edits, uuid));
     }
     virEventRemoveTimeout(timer);
     return now;
@@ -71,7 +84,7 @@ virConnectPtr dkvm_connection_open(const char *uri, GError **error)
 {
     virSetErrorFunc(NULL, ignore_error); /* errors are ours to print */
     virEventRegisterDefaultImpl();
-    defines = defines ? defines : g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    edits = edits ? edits : g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     virConnectPtr conn = try_open(uri);
     if (conn == NULL && uri == NULL && g_getenv("LIBVIRT_DEFAULT_URI") == NULL) {
         conn = try_open("qemu:///system");
@@ -90,13 +103,15 @@ virConnectPtr dkvm_connection_open(const char *uri, GError **error)
     }
     virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
                                      VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), NULL, NULL);
+    virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
+                                     VIR_DOMAIN_EVENT_CALLBACK(on_metadata), NULL, NULL);
     return conn;
 }
 
 void dkvm_connection_close(virConnectPtr conn)
 {
     virConnectClose(conn);
-    g_clear_pointer(&defines, g_hash_table_unref);
+    g_clear_pointer(&edits, g_hash_table_unref);
 }
 
 gboolean dkvm_connection_is_session(virConnectPtr conn)
@@ -125,9 +140,10 @@ virDomainPtr dkvm_connection_find(virConnectPtr conn, const char *name, GError *
 
 static char *read_xml(virDomainPtr domain, unsigned int flags, GError **error)
 {
+    const char *name = virDomainGetName(domain); /* any call resets libvirt's last error */
     char *xml = virDomainGetXMLDesc(domain, flags);
     if (xml == NULL) {
-        dkvm_libvirt_error(error, "read the definition of", virDomainGetName(domain));
+        dkvm_libvirt_error(error, "read the definition of", name);
         return NULL;
     }
     char *copy = g_strdup(xml);
@@ -205,9 +221,10 @@ DkvmDomainState dkvm_connection_state(virDomainPtr domain, const char *xml, cons
 
 static gboolean define(virDomainPtr domain, const char *xml, GError **error)
 {
-    g_autoptr(VirDomain) defined = virDomainDefineXMLFlags(virDomainGetConnect(domain), xml, 0);
-    return defined != NULL ||
-           dkvm_libvirt_error(error, "store the definition of", virDomainGetName(domain));
+    const char *name = virDomainGetName(domain); /* any call resets libvirt's last error */
+    virConnectPtr conn = virDomainGetConnect(domain);
+    g_autoptr(VirDomain) defined = virDomainDefineXMLFlags(conn, xml, 0);
+    return defined != NULL || dkvm_libvirt_error(error, "store the definition of", name);
 }
 
 static void report_lost(virDomainPtr domain, GError **error)
@@ -225,7 +242,7 @@ static gboolean store_over(virDomainPtr domain, const char *old, const char *new
 {
     char uuid[VIR_UUID_STRING_BUFLEN] = "";
     virDomainGetUUIDString(domain, uuid);
-    guint before = wait_defines(uuid, G_MAXUINT - 1, 0);
+    guint before = wait_edits(uuid, G_MAXUINT - 1, 0);
     g_autofree char *again = dkvm_connection_read(domain, error);
     if (again == NULL) {
         return FALSE;
@@ -237,8 +254,8 @@ static gboolean store_over(virDomainPtr domain, const char *old, const char *new
     if (!define(domain, new_xml, error)) {
         return FALSE;
     }
-    wait_defines(uuid, before, EVENT_DEADLINE_MS);
-    if (wait_defines(uuid, G_MAXUINT - 1, 0) > before + 1) {
+    wait_edits(uuid, before, EVENT_DEADLINE_MS);
+    if (wait_edits(uuid, G_MAXUINT - 1, 0) > before + 1) {
         report_lost(domain, error);
     }
     return TRUE;

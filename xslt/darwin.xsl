@@ -512,6 +512,10 @@
     <xsl:if test="not(@model = 'itco' and $libvirt &gt; 0 and $libvirt &lt; 9001000)">
       <xsl:copy>
         <xsl:copy-of select="@*"/>
+        <!-- Newer libvirt refuses the ISA card on q35. -->
+        <xsl:if test="@model = 'ib700' and $libvirt &gt;= 9001000">
+          <xsl:attribute name="model">itco</xsl:attribute>
+        </xsl:if>
         <xsl:attribute name="action">none</xsl:attribute>
         <xsl:apply-templates select="node()" mode="device"/>
       </xsl:copy>
@@ -547,7 +551,9 @@
     <xsl:choose>
       <xsl:when test="@type = 'usb' and $usb-replace and (not(@index) or @index = 0)"/>
       <xsl:when test="$convert and (@type = 'pci' or @type = 'ide')"/>
-      <xsl:when test="not($fresh)"><xsl:call-template name="copy-device"/></xsl:when>
+      <xsl:when test="not($fresh and $facts/state/@original = 'yes')">
+        <xsl:call-template name="copy-device"/>
+      </xsl:when>
       <!-- Added by libvirt or virt-manager, used by nothing. -->
       <xsl:when test="@type = 'pci' and @model = 'pcie-root-port'
                       and @index &gt; number($facts/state/@highest-bus)"/>
@@ -640,7 +646,7 @@
     <xsl:if test="$bus != string(target/@bus)"><xsl:value-of select="$bus"/></xsl:if>
   </xsl:template>
 
-  <!-- All moves, as " bus:position " words, so that each moved disk can count those before it. -->
+  <!-- All moves, as " bus:position " words. -->
   <xsl:variable name="moves">
     <xsl:text> </xsl:text>
     <xsl:for-each select="$domain/devices/disk">
@@ -649,27 +655,52 @@
     </xsl:for-each>
   </xsl:variable>
 
-  <xsl:template match="devices/disk">
+  <!-- Where disks move to a bus, the disks that are there move up as well, so that all keep their order and the
+       same one boots: libvirt sorts the disks of a bus by target. -->
+  <xsl:template name="disk-seat">
     <xsl:variable name="move"><xsl:call-template name="disk-move"/></xsl:variable>
     <xsl:choose>
-      <xsl:when test="$move = ''"><xsl:call-template name="copy-device"/></xsl:when>
+      <xsl:when test="$move != ''"><xsl:value-of select="$move"/></xsl:when>
+      <xsl:when test="(not(@device) or @device = 'disk')
+                      and contains($moves, concat(' ', target/@bus, ':'))">
+        <xsl:value-of select="target/@bus"/>
+      </xsl:when>
+    </xsl:choose>
+  </xsl:template>
+
+  <xsl:variable name="seats">
+    <xsl:text> </xsl:text>
+    <xsl:for-each select="$domain/devices/disk">
+      <xsl:call-template name="disk-seat"/>
+      <xsl:value-of select="concat(':', position(), ' ')"/>
+    </xsl:for-each>
+  </xsl:variable>
+
+  <xsl:template match="devices/disk">
+    <xsl:variable name="seat"><xsl:call-template name="disk-seat"/></xsl:variable>
+    <xsl:variable name="dev">
+      <xsl:if test="$seat != ''">
+        <xsl:call-template name="free-target">
+          <xsl:with-param name="prefix" select="substring('sdvd', 1 + 2 * ($seat = 'virtio'), 2)"/>
+          <xsl:with-param name="skip">
+            <xsl:call-template name="seats-before">
+              <xsl:with-param name="words" select="substring-before($seats,
+                                           concat(':', count(preceding-sibling::disk) + 1, ' '))"/>
+              <xsl:with-param name="bus" select="concat(' ', $seat, ':')"/>
+            </xsl:call-template>
+          </xsl:with-param>
+        </xsl:call-template>
+      </xsl:if>
+    </xsl:variable>
+    <xsl:choose>
+      <xsl:when test="$seat = '' or ($seat = target/@bus and $dev = target/@dev)">
+        <xsl:call-template name="copy-device"/>
+      </xsl:when>
       <xsl:otherwise>
-        <xsl:variable name="dev">
-          <xsl:call-template name="free-target">
-            <xsl:with-param name="prefix" select="substring('sdvd', 1 + 2 * ($move = 'virtio'), 2)"/>
-            <xsl:with-param name="skip">
-              <xsl:call-template name="moves-before">
-                <xsl:with-param name="words" select="substring-before(normalize-space($moves),
-                                             concat(':', count(preceding-sibling::disk) + 1))"/>
-                <xsl:with-param name="bus" select="$move"/>
-              </xsl:call-template>
-            </xsl:with-param>
-          </xsl:call-template>
-        </xsl:variable>
         <xsl:copy>
           <xsl:copy-of select="@*"/>
           <xsl:apply-templates select="node()[not(self::address)]" mode="disk">
-            <xsl:with-param name="bus" select="string($move)"/>
+            <xsl:with-param name="bus" select="string($seat)"/>
             <xsl:with-param name="dev" select="string($dev)"/>
           </xsl:apply-templates>
         </xsl:copy>
@@ -677,15 +708,15 @@
     </xsl:choose>
   </xsl:template>
 
-  <!-- How many disks before this one move to the same bus. -->
-  <xsl:template name="moves-before">
+  <!-- How many disks before this one get a seat on the same bus. -->
+  <xsl:template name="seats-before">
     <xsl:param name="words"/>
     <xsl:param name="bus"/>
     <xsl:param name="count" select="0"/>
     <xsl:choose>
-      <xsl:when test="contains($words, concat($bus, ':'))">
-        <xsl:call-template name="moves-before">
-          <xsl:with-param name="words" select="substring-after($words, concat($bus, ':'))"/>
+      <xsl:when test="contains($words, $bus)">
+        <xsl:call-template name="seats-before">
+          <xsl:with-param name="words" select="concat(' ', substring-after($words, $bus))"/>
           <xsl:with-param name="bus" select="$bus"/>
           <xsl:with-param name="count" select="$count + 1"/>
         </xsl:call-template>
@@ -694,7 +725,7 @@
     </xsl:choose>
   </xsl:template>
 
-  <!-- The first target name of PREFIX that no disk has, after SKIP others. -->
+  <!-- The first target name of PREFIX that no disk without a new seat has, after SKIP others. -->
   <xsl:template name="free-target">
     <xsl:param name="prefix"/>
     <xsl:param name="skip"/>
@@ -704,7 +735,8 @@
       <xsl:when test="$letters = ''">
         <xsl:message terminate="yes">4|cannot move the disks of this domain to another bus: it has more than 26 of them; use --set disk= with the bus that they have</xsl:message>
       </xsl:when>
-      <xsl:when test="$domain/devices/disk/target[@dev = $dev]">
+      <xsl:when test="$domain/devices/disk[target/@dev = $dev][contains($seats,
+                      concat(' :', count(preceding-sibling::disk) + 1, ' '))]">
         <xsl:call-template name="free-target">
           <xsl:with-param name="prefix" select="$prefix"/>
           <xsl:with-param name="skip" select="$skip"/>
@@ -780,6 +812,9 @@
       </xsl:otherwise>
     </xsl:choose>
   </xsl:template>
+
+  <!-- A second display: what the first may be is not always possible there (libvirt: vga is primary only). -->
+  <xsl:template match="devices/video[preceding-sibling::video]"><xsl:call-template name="copy-device"/></xsl:template>
 
   <xsl:template match="devices/sound">
     <xsl:variable name="model">

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <json-glib/json-glib.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -213,6 +214,7 @@ int main(int argc, char **argv)
     DkvmCli cli = {.options = &options};
     g_autoptr(GError) error = NULL;
     setlocale(LC_ALL, "");
+    signal(SIGPIPE, SIG_IGN); /* a libvirtd or a reader that goes away is an error like any other */
     dkvm_log_init("dkvm-patch");
     cli.outcomes = g_ptr_array_new_with_free_func((GDestroyNotify)json_node_unref);
     if (dkvm_options_parse(&options, &argc, &argv, &error)) {

@@ -85,6 +85,20 @@ char *dkvm_domain_controllers(const xmlNode *domain)
     return g_string_free(words, FALSE);
 }
 
+char *dkvm_domain_disks(const xmlNode *domain)
+{
+    GString *words = g_string_new(NULL);
+    const xmlNode *devices = dkvm_xml_child(domain, "devices");
+    for (xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
+         n = dkvm_xml_element(n->next)) {
+        const char *dev = dkvm_xml_is(n, "disk") ? dkvm_xml_get(dkvm_xml_child(n, "target"), "dev") : NULL;
+        if (dev != NULL) {
+            g_string_append_printf(words, "%s%s", words->len ? " " : "", dev);
+        }
+    }
+    return g_string_free(words, FALSE);
+}
+
 static char *text_or_null(const xmlNode *element)
 {
     return element ? g_strstrip(dkvm_xml_text(element)) : NULL;

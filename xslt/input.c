@@ -166,6 +166,7 @@ static void fill_state(xmlNode *facts, const DkvmInput *input, const xmlNode *do
     xmlNode *state = add(facts, "state");
     dkvm_xml_set(state, "source", input->state->from_file ? "file" : "connection");
     set_tristate(state, "disks-empty", input->state->disks_empty);
+    dkvm_xml_set(state, "original", input->original ? "yes" : "no");
     set_number(state, "highest-bus", highest_bus(domain));
 }
 

@@ -16,6 +16,7 @@ typedef struct {
     DkvmMacos macos;
     GHashTable *choices; /* key -> value */
     const char *osk;     /* the configured key, or NULL */
+    gboolean original;   /* the domain is as it was before dkvm, nothing that dkvm made is in it */
 } DkvmInput;
 
 /* A new input document with models in it and no domain yet. */

@@ -22,6 +22,7 @@ void dkvm_marker_free(DkvmMarker *marker)
     g_free(marker->macos);
     g_free(marker->controllers);
     g_free(marker->made);
+    g_free(marker->disks);
     g_hash_table_unref(marker->choices);
     dkvm_changes_free(marker->changes);
     g_free(marker);
@@ -183,6 +184,7 @@ DkvmMarker *dkvm_marker_read(const xmlNode *domain, GError **error)
     marker->macos = g_strdup(dkvm_xml_get(element, "macos"));
     marker->controllers = g_strdup(dkvm_xml_get(element, "controllers"));
     marker->made = g_strdup(dkvm_xml_get(element, "made"));
+    marker->disks = g_strdup(dkvm_xml_get(element, "disks"));
     /* Read from a copy: decoding renames elements. */
     xmlNode *copy = xmlCopyNode((xmlNode *)element, 1);
     gboolean good = read_records(copy, marker, error);
@@ -302,6 +304,7 @@ void dkvm_marker_write(xmlNode *domain, const DkvmMarker *marker)
     dkvm_xml_set(element, "macos", marker->macos);
     dkvm_xml_set(element, "controllers", marker->controllers);
     dkvm_xml_set(element, "made", marker->made);
+    dkvm_xml_set(element, "disks", marker->disks);
     dkvm_xml_set(element, "state", marker->off ? "off" : NULL);
     dkvm_xml_set(element, "schema", marker->off ? NULL : SCHEMA);
     put_choices(element, marker->choices, dkvm);

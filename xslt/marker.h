@@ -12,6 +12,7 @@ typedef struct {
     GHashTable *choices; /* key -> value, both owned */
     DkvmChanges *changes;
     char *made;            /* what there was not before: "metadata", "namespace"; NULL if nothing */
+    char *disks;           /* the targets of the original's disks, in order */
     char *controllers; /* the controllers that the original had; NULL if absent */
 } DkvmMarker;
 

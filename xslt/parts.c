@@ -44,6 +44,9 @@ static const struct {
 
 const char *dkvm_part_of(const DkvmChange *change)
 {
+    if (g_str_has_prefix(change->at, "devices/input") && g_str_has_suffix(change->at, "/address")) {
+        return "devices";
+    }
     gsize i = 0;
     while (!g_str_has_prefix(change->at, parts[i].prefix)) {
         i++;

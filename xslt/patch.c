@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "xslt/added.h"
 #include "xslt/commandline.h"
 #include "xslt/compare.h"
 #include "xslt/data.h"
@@ -140,6 +141,24 @@ static void decide_model(Run *run)
     run->model = model ? dkvm_models_find(model) : dkvm_models_default(run->macos);
 }
 
+/* Addresses on a USB controller that was replaced. */
+static gboolean went_with_usb(const DkvmChange *change)
+{
+    return g_str_equal(change->part, "input") ||
+           (change->kind == DKVM_CHANGE_REMOVE && g_strcmp0(dkvm_xml_get(change->was, "type"), "usb") == 0);
+}
+
+static gboolean has_machine_change(const DkvmChanges *changes)
+{
+    for (guint i = 0; i < changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(changes->list, i);
+        if (g_str_equal(change->part, "machine")) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 /* Another macOS than last time: devices are decided anew from what the domain had before dkvm. */
 static void redo_for_other_macos(Run *run)
 {
@@ -147,9 +166,14 @@ static void redo_for_other_macos(Run *run)
     if (run->marker->macos == NULL || g_str_equal(run->marker->macos, now)) {
         return;
     }
+    /* On another machine every address is part of the decision. */
+    gboolean converted = has_machine_change(run->marker->changes);
+    static const char *const by_version[] = {"disk", "nic", "usb", "video", "sound", "input", NULL};
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
         const DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
-        g_hash_table_add(run->redo, g_strdup(change->unit));
+        if (converted || g_strv_contains(by_version, change->part) || went_with_usb(change)) {
+            g_hash_table_add(run->redo, g_strdup(change->unit));
+        }
     }
 }
 
@@ -175,10 +199,9 @@ static gboolean is_forced(const DkvmChange *change, const Run *run)
 /* Another USB controller: what was let go for the last one is decided anew with it. */
 static void redo_for_other_usb(Run *run)
 {
-    static const char *const with_usb[] = {"devices", "input", "controllers", NULL};
     for (guint i = 0; g_hash_table_contains(run->force, "usb") && i < run->marker->changes->list->len; i++) {
         const DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
-        if (g_strv_contains(with_usb, change->part)) {
+        if (went_with_usb(change)) {
             g_hash_table_add(run->redo, g_strdup(change->unit));
         }
     }
@@ -209,7 +232,11 @@ static void make_base(Run *run)
     run->base = dkvm_input_set_domain(run->patcher->input, run->domain);
     dkvm_merge_link(run->base, run->domain);
     dkvm_marker_remove(run->base);
+    dkvm_added_before_undo(run->base, run->marker, is_taken_back, run);
     dkvm_undo(run->base, run->marker->changes, is_taken_back, run);
+    if (run->patched->was_patched && g_hash_table_size(run->keep) == 0) {
+        dkvm_added_after_undo(run->base, run->marker);
+    }
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
         DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
         change->base = change->node; /* REMOVE: what was put back; ADD: a container still in use */
@@ -265,7 +292,8 @@ static gboolean fill_input(Run *run, DkvmVcpus *vcpus, GError **error)
                        .model = run->model,
                        .macos = run->macos,
                        .choices = run->marker->choices,
-                       .osk = run->patcher->osk};
+                       .osk = run->patcher->osk,
+                       .original = g_hash_table_size(run->keep) == 0};
     dkvm_input_fill(run->patcher->input, &input);
     if (run->patcher->admin != NULL) {
         dkvm_input_fill(run->patcher->admin_input, &input);
@@ -333,23 +361,20 @@ static gboolean has_unit(const DkvmChanges *changes, const char *unit)
 /* A change that stays if what it made works: of a settled part, not edited, not to be redone. */
 static gboolean may_stay(const Run *run, const DkvmChange *change)
 {
-    return dkvm_part_is_settled(change->part) && !change->edited && !is_forced(change, run) &&
+    return dkvm_part_is_settled(change->part) && !g_str_has_prefix(change->at, "qemu:") && !change->edited && !is_forced(change, run) &&
            !g_hash_table_contains(run->redo, change->unit);
 }
 
-/* From the original the stylesheets would do something else than last time.  An installed system
- * may depend on what was done then: it stays as it is now if that works.  TRUE if there is such a
- * unit. */
-static gboolean find_units_to_keep(Run *run, gboolean all)
+/* An installed system may depend on what was done for it, and libvirt has added its own to it: all that is
+ * settled stays as it is now, as long as that works. */
+static void find_units_to_keep(Run *run)
 {
-    gboolean more = FALSE;
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
         const DkvmChange *old = g_ptr_array_index(run->marker->changes->list, i);
-        if (may_stay(run, old) && (all || find_equal(run->fresh, old) == NULL)) {
-            more |= g_hash_table_add(run->keep, g_strdup(old->unit));
+        if (may_stay(run, old)) {
+            g_hash_table_add(run->keep, g_strdup(old->unit));
         }
     }
-    return more;
 }
 
 /* It does not work: decided from the original after all.  TRUE if there is such a unit. */
@@ -366,29 +391,58 @@ static gboolean find_units_to_redo(Run *run)
     return more;
 }
 
-/* Passes until no unit changes sides; each does so twice at most. */
+/* Whether CHANGE is about something that the user changed. */
+static gboolean has_pinned_unit(const Run *run, const DkvmChange *change)
+{
+    for (guint i = 0; i < run->marker->changes->list->len; i++) {
+        const DkvmChange *old = g_ptr_array_index(run->marker->changes->list, i);
+        if (is_pinned(old, run) && g_str_equal(old->unit, change->unit)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* Whether what was done last time is what would be done now. */
+static gboolean is_up_to_date(const Run *run)
+{
+    const DkvmChanges *old = run->marker->changes;
+    for (guint i = 0; i < old->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(old->list, i);
+        if (is_taken_back(change, (gpointer)run) && find_equal(run->fresh, change) == NULL) {
+            return FALSE;
+        }
+    }
+    for (guint i = 0; i < run->fresh->list->len; i++) {
+        const DkvmChange *fresh = g_ptr_array_index(run->fresh->list, i);
+        if (find_equal(old, fresh) == NULL && !has_pinned_unit(run, fresh)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* From the original first: the same input gives the same changes.  Where it does not (another version of the
+ * rules, disks that are not empty any more, what libvirt has added to its own machine), all that is settled
+ * stays as it is now as long as that works; what does not work is decided from the original. */
 static gboolean passes(Run *run, GError **error)
 {
     g_autoptr(GError) inner = NULL;
-    gboolean again = TRUE;
-    /* What is refused for the original may be all right for the domain as it is. */
-    if (!pass(run, &inner)) {
-        if (!find_units_to_keep(run, TRUE)) {
-            g_propagate_error(error, g_steal_pointer(&inner));
-            return FALSE;
-        }
-        again = pass(run, error);
-        if (!again) {
-            return FALSE;
-        }
+    gboolean good = pass(run, &inner);
+    gboolean first = run->marker->changes->list->len == 0;
+    if (good && (first || is_up_to_date(run))) {
+        return TRUE;
     }
-    while (again) {
-        gboolean redo = find_units_to_redo(run);
-        again = find_units_to_keep(run, FALSE) || redo;
-        if (again && !pass(run, error)) {
+    if (first) {
+        g_propagate_error(error, g_steal_pointer(&inner));
+        return FALSE;
+    }
+    find_units_to_keep(run);
+    do {
+        if (!pass(run, error)) {
             return FALSE;
         }
-    }
+    } while (find_units_to_redo(run));
     return TRUE;
 }
 
@@ -438,13 +492,7 @@ static gboolean check_allowed(const Run *run, GError **error)
 static void drop_pinned(Run *run)
 {
     for (guint i = run->fresh->list->len; i > 0; i--) {
-        const DkvmChange *fresh = g_ptr_array_index(run->fresh->list, i - 1);
-        gboolean pinned = FALSE;
-        for (guint j = 0; j < run->marker->changes->list->len && !pinned; j++) {
-            const DkvmChange *old = g_ptr_array_index(run->marker->changes->list, j);
-            pinned = is_pinned(old, run) && g_str_equal(old->unit, fresh->unit);
-        }
-        if (pinned) {
+        if (has_pinned_unit(run, g_ptr_array_index(run->fresh->list, i - 1))) {
             g_ptr_array_remove_index(run->fresh->list, i - 1);
         }
     }
@@ -508,21 +556,6 @@ static void apply_fresh(Run *run)
     }
 }
 
-/* The order of a first patch, so that model A and then model B is model B; untouched where nothing changed. */
-static void sort_changes(Run *run)
-{
-    GPtrArray *list = run->marker->changes->list;
-    guint sorted = 0;
-    for (guint i = 0; run->patched->done->len > 0 && i < run->fresh->list->len; i++) {
-        DkvmChange *change = find_equal(run->marker->changes, g_ptr_array_index(run->fresh->list, i));
-        guint at = 0;
-        if (change != NULL && g_ptr_array_find(list, change, &at) && at >= sorted) {
-            gpointer item = g_ptr_array_steal_index(list, at);
-            g_ptr_array_insert(list, (gint)sorted++, item);
-        }
-    }
-}
-
 static void report_kept(Run *run)
 {
     g_autoptr(GHashTable) said = g_hash_table_new(g_str_hash, g_str_equal);
@@ -567,8 +600,10 @@ static char *what_is_missing(const xmlNode *domain)
     }
     GString *words = g_string_new(NULL);
     g_string_append(words, dkvm_xml_child(domain, "metadata") ? "" : "metadata ");
+    g_string_append(words, dkvm_xml_child(dkvm_xml_child(domain, "devices"), "hub") ? "" : "hub ");
     g_string_append(words, ns ? "" : "namespace");
-    return words->len ? g_string_free(words, FALSE) : (g_string_free(words, TRUE), NULL);
+    g_strchomp(words->str);
+    return g_string_free(words, FALSE);
 }
 
 static gboolean start(Run *run, const char *text, gsize length, const char *what, GError **error)
@@ -589,6 +624,7 @@ static gboolean start(Run *run, const char *text, gsize length, const char *what
     run->patched->was_patched = run->marker->present && !run->marker->off;
     if (!run->patched->was_patched) {
         run->marker->controllers = dkvm_domain_controllers(run->domain);
+        run->marker->disks = dkvm_domain_disks(run->domain);
         run->marker->made = what_is_missing(run->domain);
     }
     dkvm_commandline_group(run->domain);
@@ -613,7 +649,7 @@ static gboolean run_patch(Run *run, const char *text, gsize length, const char *
     drop_pinned(run);
     take_back_old(run);
     apply_fresh(run);
-    sort_changes(run);
+    dkvm_changes_sort(run->marker->changes);
     report_kept(run);
     write_marker(run);
     finish(run, text, length);

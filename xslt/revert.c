@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
+#include "xslt/added.h"
 #include "xslt/commandline.h"
 #include "xslt/domain.h"
 #include "xslt/marker.h"
@@ -15,83 +16,55 @@ static gboolean is_ours(const DkvmChange *change, gpointer data)
     return !change->edited || (shape && !change->touched);
 }
 
-/* ---- what libvirt only added because of us ---- */
-
-static gboolean is_used_bus(const xmlNode *devices, const char *index)
+/* libvirt sorts disks by bus: back into the order that they had, which decides what boots. */
+static void sort_disks(xmlNode *domain, const DkvmMarker *marker)
 {
-    guint64 wanted = g_ascii_strtoull(index, NULL, 10);
-    for (xmlNode *n = dkvm_xml_element(devices->children); n != NULL;
+    xmlNode *devices = dkvm_xml_child(domain, "devices"), *last = NULL;
+    g_auto(GStrv) order = g_strsplit(marker->disks ? marker->disks : "", " ", -1);
+    for (char **dev = order; devices != NULL && *dev != NULL; dev++) {
+        xmlNode *disk = dkvm_xml_element(devices->children);
+        while (disk != NULL && !(dkvm_xml_is(disk, "disk") &&
+                                 g_strcmp0(dkvm_xml_get(dkvm_xml_child(disk, "target"), "dev"), *dev) == 0)) {
+            disk = dkvm_xml_element(disk->next);
+        }
+        if (disk != NULL) {
+            xmlNode *first = dkvm_xml_child(devices, "disk");
+            if (last != NULL && last->next != disk) {
+                xmlAddNextSibling(last, disk);
+            } else if (last == NULL && first != disk) {
+                xmlAddPrevSibling(first, disk);
+            }
+            last = disk;
+        }
+    }
+}
+
+/* ---- addresses ---- */
+
+static gboolean is_taken(const xmlNode *devices, const xmlNode *address)
+{
+    for (xmlNode *n = dkvm_xml_element(devices->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        const xmlNode *other = dkvm_xml_child(n, "address");
+        if (other != NULL && other != address && dkvm_node_values_equal(other, address)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* An address that we put back may have gone to a device that the user added since; and a card for ISA has none
+ * on PCI, where libvirt put the one that we made of it. */
+static void drop_wrong_addresses(xmlNode *domain, GHashTable *restored)
+{
+    const xmlNode *devices = dkvm_xml_child(domain, "devices");
+    for (xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
          n = dkvm_xml_element(n->next)) {
-        const xmlNode *address = dkvm_xml_child(n, "address");
-        const char *bus = dkvm_xml_get(address, "bus");
-        if (bus != NULL && g_strcmp0(dkvm_xml_get(address, "type"), "pci") == 0 &&
-            g_ascii_strtoull(bus, NULL, 0) == wanted) {
-            return TRUE;
-        }
-    }
-    return FALSE;
-}
-
-static gboolean was_there(const DkvmMarker *marker, const char *type, const char *index)
-{
-    g_autofree char *word = g_strdup_printf("%s-%s", type, index);
-    g_auto(GStrv) words = g_strsplit(marker->controllers ? marker->controllers : "", " ", -1);
-    return g_strv_contains((const char *const *)words, word);
-}
-
-/* PCI bridges that the original did not have and nothing sits on. */
-static void drop_added_bridges(xmlNode *domain, const DkvmMarker *marker)
-{
-    xmlNode *devices = dkvm_xml_child(domain, "devices");
-    xmlNode *node = devices && marker->controllers ? dkvm_xml_element(devices->children) : NULL;
-    while (node != NULL) {
-        xmlNode *next = dkvm_xml_element(node->next);
-        const char *index = dkvm_xml_get(node, "index");
-        if (dkvm_xml_is(node, "controller") && g_strcmp0(dkvm_xml_get(node, "type"), "pci") == 0 &&
-            index != NULL && !was_there(marker, "pci", index) && !is_used_bus(devices, index)) {
-            dkvm_xml_remove(node);
-        }
-        node = next;
-    }
-}
-
-/* ---- a machine that was not q35 ---- */
-
-static gboolean goes_back_to_other_machine(const DkvmChanges *changes)
-{
-    for (guint i = 0; i < changes->list->len; i++) {
-        const DkvmChange *change = g_ptr_array_index(changes->list, i);
-        if (g_str_equal(change->part, "machine") && !change->edited) {
-            return TRUE;
-        }
-    }
-    return FALSE;
-}
-
-static gboolean is_q35_controller(const xmlNode *node)
-{
-    const char *type = dkvm_xml_get(node, "type"), *model = dkvm_xml_get(node, "model");
-    return dkvm_xml_is(node, "controller") &&
-           (g_strcmp0(type, "pci") == 0 || g_strcmp0(type, "sata") == 0) &&
-           (g_strcmp0(type, "sata") == 0 || (model != NULL && g_str_has_prefix(model, "pcie-")));
-}
-
-/* Before the original's own addresses and controllers are put back: PCI Express and its addresses
- * mean nothing on the machine that the domain returns to. */
-static void let_go_of_q35(xmlNode *domain, const DkvmMarker *marker)
-{
-    xmlNode *devices = dkvm_xml_child(domain, "devices");
-    xmlNode *node = devices ? dkvm_xml_element(devices->children) : NULL;
-    while (node != NULL) {
-        xmlNode *next = dkvm_xml_element(node->next);
-        xmlNode *address = dkvm_xml_child(node, "address");
-        if (is_q35_controller(node) && !(g_strcmp0(dkvm_xml_get(node, "type"), "sata") == 0 &&
-                                         was_there(marker, "sata", dkvm_xml_get(node, "index")))) {
-            dkvm_xml_remove(node);
-        } else if (address != NULL && g_strcmp0(dkvm_xml_get(address, "type"), "pci") == 0) {
+        xmlNode *address = dkvm_xml_child(n, "address");
+        gboolean pci = g_strcmp0(dkvm_xml_get(address, "type"), "pci") == 0;
+        gboolean isa = dkvm_xml_is(n, "sound") && g_strcmp0(dkvm_xml_get(n, "model"), "sb16") == 0;
+        if (pci && (isa || (g_hash_table_contains(restored, address) && is_taken(devices, address)))) {
             dkvm_xml_remove(address);
         }
-        node = next;
     }
 }
 
@@ -132,15 +105,30 @@ static void report_all(DkvmPatched *patched, const DkvmChanges *changes)
     }
 }
 
+/* Addresses that were put back, with and without the device that they belong to. */
+static GHashTable *restored_elements(const DkvmChanges *changes)
+{
+    GHashTable *restored = g_hash_table_new(NULL, NULL);
+    for (guint i = 0; i < changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(changes->list, i);
+        if (change->kind == DKVM_CHANGE_REMOVE && change->node != NULL) {
+            g_hash_table_add(restored, change->node);
+            g_hash_table_add(restored, dkvm_xml_child(change->node, "address"));
+        }
+    }
+    return restored;
+}
+
 static void take_everything_back(xmlNode *domain, DkvmMarker *marker)
 {
     dkvm_commandline_group(domain);
     dkvm_undo_look(domain, marker->changes);
-    if (goes_back_to_other_machine(marker->changes)) {
-        let_go_of_q35(domain, marker);
-    }
+    dkvm_added_before_undo(domain, marker, is_ours, NULL);
     dkvm_undo(domain, marker->changes, is_ours, NULL);
-    drop_added_bridges(domain, marker);
+    g_autoptr(GHashTable) restored = restored_elements(marker->changes);
+    drop_wrong_addresses(domain, restored);
+    dkvm_added_after_undo(domain, marker);
+    sort_disks(domain, marker);
     dkvm_commandline_ungroup(domain);
     if (marker->made != NULL && strstr(marker->made, "namespace") != NULL) {
         drop_unused_namespace(domain);

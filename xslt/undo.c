@@ -210,10 +210,31 @@ static void undo_add(DkvmChanges *changes, DkvmChange *change)
     }
 }
 
+/* A display's model belongs to its type as a whole, with what libvirt filled in for the type that we set. */
+static gboolean is_filled_by_type(const DkvmChange *change)
+{
+    return g_str_has_prefix(change->at, "devices/video") && g_str_has_suffix(change->at, "/model");
+}
+
+static void drop_attributes(xmlNode *node)
+{
+    for (const xmlAttr *a = node->properties; a != NULL;) {
+        const xmlAttr *next = a->next;
+        if (a->ns == NULL && !dkvm_is_id(a)) {
+            g_autofree char *name = g_strdup((const char *)a->name);
+            dkvm_xml_set(node, name, NULL);
+        }
+        a = next;
+    }
+}
+
 static void undo_set(DkvmChange *change)
 {
     if (change->node == NULL) {
         return;
+    }
+    if (is_filled_by_type(change)) {
+        drop_attributes(change->node);
     }
     const xmlNode *mentioned[] = {change->now, change->was};
     for (gsize i = 0; i < G_N_ELEMENTS(mentioned); i++) {

@@ -32,7 +32,7 @@ static gboolean write_tree(const DkvmFacts *facts, const char *osk, const char *
         return FALSE;
     }
     g_autoptr(GHashTable) choices = g_hash_table_new(g_str_hash, g_str_equal);
-    const DkvmInput what = {facts, &state, cpu, &vcpus, model, macos, choices, osk};
+    const DkvmInput what = {facts, &state, cpu, &vcpus, model, macos, choices, osk, TRUE};
     dkvm_input_fill(input, &what);
     g_ptr_array_unref(dkvm_compare_number(base));
     g_autofree char *tree = dkvm_xml_serialize(input);

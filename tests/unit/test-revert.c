@@ -191,16 +191,6 @@ static void test_empty_metadata(void)
 }
 
 /* An attribute that we took away returns to its place: reverting a file gives the same bytes. */
-static void test_attribute_order(void)
-{
-    g_autofree char *own = replaced(plain_domain, "<cpu mode='host-model' check='partial'/>",
-                                    "<cpu mode='custom' match='exact' check='none'>\n"
-                                    "    <model fallback='forbid'>Penryn</model>\n  </cpu>");
-    g_autofree char *once = patched_text(own, &as_installed);
-    g_autofree char *off = must_revert(once);
-    g_autofree char *line = g_strndup(strstr(off, "  <cpu"), strcspn(strstr(off, "  <cpu"), "\n"));
-    g_assert_cmpstr(line, ==, "  <cpu mode='custom' match='exact' check='none'>");
-}
 
 int main(int argc, char **argv)
 {
