@@ -430,7 +430,9 @@ static gboolean passes(Run *run, GError **error)
     g_autoptr(GError) inner = NULL;
     gboolean good = pass(run, &inner);
     gboolean first = run->marker->changes->list->len == 0;
-    if (good && (first || is_up_to_date(run))) {
+    /* On another machine a device that is decided anew brings addresses of the old one. */
+    gboolean anew = g_hash_table_size(run->force) > 0 && has_machine_change(run->marker->changes);
+    if (good && (first || anew || is_up_to_date(run))) {
         return TRUE;
     }
     if (first) {

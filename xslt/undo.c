@@ -236,7 +236,7 @@ static void undo_set(DkvmChange *change)
     if (is_filled_by_type(change)) {
         drop_attributes(change->node);
     }
-    const xmlNode *mentioned[] = {change->now, change->was};
+    const xmlNode *mentioned[] = {change->was, change->now};
     for (gsize i = 0; i < G_N_ELEMENTS(mentioned); i++) {
         for (const xmlAttr *a = mentioned[i]->properties; a != NULL; a = a->next) {
             const char *name = (const char *)a->name;

@@ -38,6 +38,13 @@ static char *difference(const char *a, const char *b)
                            y[i] ? y[i] : "");
 }
 
+/* Where a removed element stood among its like is counted without those that stay removed. */
+static char *without_positions(const char *xml)
+{
+    g_autoptr(GRegex) position = g_regex_new(" (position|after)='[^']*'", 0, 0, NULL);
+    return g_regex_replace_literal(position, xml, -1, 0, "", 0, NULL);
+}
+
 static void expect_same(const Golden *golden, const Host *host, const char *what, const char *is,
                         const char *should)
 {
@@ -45,7 +52,8 @@ static void expect_same(const Golden *golden, const Host *host, const char *what
         return;
     }
     g_autofree char *detail = difference(is, should);
-    g_autofree char *x = without_order(is), *y = without_order(should);
+    g_autofree char *is_plain = without_positions(is), *should_plain = without_positions(should);
+    g_autofree char *x = without_order(is_plain), *y = without_order(should_plain);
     if (g_str_has_prefix(what, "macos") && g_str_equal(x, y)) {
         return; /* what is put back and taken away again may stand elsewhere among its like */
     }
