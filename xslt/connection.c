@@ -254,6 +254,9 @@ static gboolean store_over(virDomainPtr domain, const char *old, const char *new
     if (!define(domain, new_xml, error)) {
         return FALSE;
     }
+    /* libvirtd's main loop sends the events that are due before it reads the next call: after one more call all
+     * events up to our own are on the way ahead of its reply. */
+    virDomainIsActive(domain);
     wait_edits(uuid, before, EVENT_DEADLINE_MS);
     if (wait_edits(uuid, G_MAXUINT - 1, 0) > before + 1) {
         report_lost(domain, error);

@@ -593,6 +593,14 @@ static void finish(Run *run, const char *text, gsize length)
     }
 }
 
+/* <metadata> with anything in it but a marker (of a domain that was reverted). */
+static gboolean has_own_metadata(const xmlNode *domain)
+{
+    const xmlNode *metadata = dkvm_xml_child(domain, "metadata");
+    const xmlNode *child = metadata ? metadata->children : NULL;
+    return metadata != NULL && (child == NULL || child->next != NULL || !dkvm_xml_has_ns(child, DKVM_NS));
+}
+
 /* What goes again with a revert: <metadata> for the marker, the declaration of qemu's namespace. */
 static char *what_is_missing(const xmlNode *domain)
 {
@@ -601,7 +609,7 @@ static char *what_is_missing(const xmlNode *domain)
         ns = ns->next;
     }
     GString *words = g_string_new(NULL);
-    g_string_append(words, dkvm_xml_child(domain, "metadata") ? "" : "metadata ");
+    g_string_append(words, has_own_metadata(domain) ? "" : "metadata ");
     g_string_append(words, dkvm_xml_child(dkvm_xml_child(domain, "devices"), "hub") ? "" : "hub ");
     g_string_append(words, ns ? "" : "namespace");
     g_strchomp(words->str);

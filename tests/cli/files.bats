@@ -263,11 +263,11 @@ PYTHON
 # Standard output that takes nothing: the exit code says so, and standard error.
 not_taken() { # ARGUMENT...
     local code=0
-    "$DKVM" --facts facts.json "$@" > /dev/full 2> err || code=$?
+    timeout 30 "$DKVM" --facts facts.json "$@" > /dev/full 2> err || code=$?
     [ "$code" -eq 6 ] || fail "to /dev/full: exit $code"
     says 'standard output'
     code=0
-    "$DKVM" --facts facts.json "$@" >&- 2> err || code=$?
+    timeout 30 "$DKVM" --facts facts.json "$@" >&- 2> err || code=$?
     [ "$code" -eq 6 ] || fail "to a closed output: exit $code"
     says 'standard output'
 }
@@ -291,6 +291,25 @@ not_taken() { # ARGUMENT...
     not_taken --version
     not_taken --print-facts
     not_taken --explain-topology 1x1x1
+}
+
+@test "files are rewritten with the standard descriptors closed, and only they are written to" {
+    local code=0
+    cp domain.xml a.xml
+    timeout 30 "$DKVM" -f -i --facts facts.json a.xml <&- >&- 2>&-
+    cmp a.xml patched.xml
+    # A note has nowhere to go: not into a file of ours.
+    sed '/libosinfo/d' domain.xml > unknown.xml
+    on_file 0 unknown.xml
+    cp out unknown-patched.xml
+    timeout 30 "$DKVM" -f -i --facts facts.json unknown.xml <&- >&- 2>&- || code=$?
+    [ "$code" -eq 0 ] || [ "$code" -eq 6 ]
+    cmp unknown.xml unknown-patched.xml
+    mkdir to
+    timeout 30 "$DKVM" -f -o to --facts facts.json unknown.xml missing.xml unknown-patched.xml <&- >&- 2>&- || code=$?
+    [ "$code" -eq 6 ]
+    cmp to/unknown.xml unknown-patched.xml
+    cmp to/unknown-patched.xml unknown-patched.xml
 }
 
 @test "a reader that goes away" {

@@ -155,7 +155,8 @@ EDITS = [
                          gone("devices/disk/address")), SAME, None),
     ("another image", attribute("devices/disk/source", file="/var/lib/libvirt/images/other.qcow2"), SAME, None),
     ("another disk", appended("devices", "<disk type='file' device='disk'><source "
-                              "file='/var/lib/libvirt/images/two.raw'/><target dev='vdb' bus='virtio'/></disk>"),
+                              "file='/var/lib/libvirt/images/two.raw'/><target dev='vdb' bus='virtio'/>"
+                              "<address type='pci' domain='0x0000' bus='0x00' slot='0x0a' function='0x0'/></disk>"),
      SAME, None),
     ("another USB controller", attribute("devices/controller[@type='usb']", model="nec-xhci"), SAME, None),
     ("another sound card", attribute("devices/sound", model="ich6"), SAME, "sound"),
