@@ -41,7 +41,8 @@ static void drop_added_bridges(xmlNode *domain, const DkvmMarker *marker)
     }
 }
 
-/* Hubs that libvirt added for more USB devices than the controller had ports, and nothing hangs on. */
+/* Hubs that libvirt added for more USB devices than the controller had ports, and nothing hangs on.
+ */
 static void drop_added_hubs(xmlNode *domain, const DkvmMarker *marker)
 {
     xmlNode *devices = dkvm_xml_child(domain, "devices");
@@ -99,7 +100,8 @@ static void let_go_of_q35(xmlNode *domain, const DkvmMarker *marker)
     }
 }
 
-void dkvm_added_before_undo(xmlNode *domain, const DkvmMarker *marker, DkvmChangeFilter filter, gpointer data)
+void dkvm_added_before_undo(xmlNode *domain, const DkvmMarker *marker, DkvmChangeFilter filter,
+                            gpointer data)
 {
     if (goes_back_to_other_machine(marker->changes, filter, data)) {
         let_go_of_q35(domain, marker);

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What libvirt added to a domain only because of what dkvm changed: it goes when that is taken back. */
+/* What libvirt added to a domain only because of what dkvm changed: it goes when that is taken
+ * back. */
 #pragma once
 
 #include "xslt/marker.h"
 #include "xslt/undo.h"
 
-/* Before dkvm_undo() with the same FILTER: where the machine goes back to one that is not q35, lets go of PCI
- * Express controllers and of PCI addresses; the original's own are put back by the undo. */
-void dkvm_added_before_undo(xmlNode *domain, const DkvmMarker *marker, DkvmChangeFilter filter, gpointer data);
+/* Before dkvm_undo() with the same FILTER: where the machine goes back to one that is not q35, lets
+ * go of PCI Express controllers and of PCI addresses; the original's own are put back by the undo.
+ */
+void dkvm_added_before_undo(xmlNode *domain, const DkvmMarker *marker, DkvmChangeFilter filter,
+                            gpointer data);
 
 /* After it: drops bridges and hubs that the original did not have and that nothing uses. */
 void dkvm_added_after_undo(xmlNode *domain, const DkvmMarker *marker);

@@ -62,7 +62,8 @@ static gint by_place(gconstpointer a, gconstpointer b)
 {
     const DkvmChange *x = *(const DkvmChange *const *)a, *y = *(const DkvmChange *const *)b;
     const char *last_x = strrchr(x->at, '/'), *last_y = strrchr(y->at, '/');
-    gsize plain_x = last_x ? (gsize)(last_x - x->at) : 0, plain_y = last_y ? (gsize)(last_y - y->at) : 0;
+    gsize plain_x = last_x ? (gsize)(last_x - x->at) : 0,
+          plain_y = last_y ? (gsize)(last_y - y->at) : 0;
     plain_x += strcspn(x->at + plain_x, "[#");
     plain_y += strcspn(y->at + plain_y, "[#");
     gint order = strncmp(x->at, y->at, MIN(plain_x, plain_y));
@@ -191,8 +192,8 @@ gboolean dkvm_node_equal(const xmlNode *a, const xmlNode *b)
 
 gboolean dkvm_node_is_container(const xmlNode *node)
 {
-    static const char *const names[] = {"os",    "firmware", "features",      "cpu",
-                                        "clock", "pm",       "memoryBacking", "devices", NULL};
+    static const char *const names[] = {"os", "firmware",      "features", "cpu", "clock",
+                                        "pm", "memoryBacking", "devices",  NULL};
     if (dkvm_xml_has_ns(node, DKVM_NS_QEMU)) {
         return xmlStrEqual(node->name, BAD_CAST "commandline");
     }

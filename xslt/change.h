@@ -14,16 +14,16 @@ typedef enum {
 
 typedef struct {
     DkvmChangeKind kind;
-    char *at;        /* locator of the element, as it is called after the change */
-    char *part;      /* what --set and --diff call it: "nic", "firmware" ...  (parts.h) */
-    char *unit;      /* what belongs together when the user edits it (parts.h) */
-    xmlNode *was;    /* SET: an element with the attributes (text) before; REMOVE: the element */
-    xmlNode *now;    /* SET: with the attributes (text) after; ADD: the element */
-    guint position;  /* REMOVE: how many siblings of that name came before it */
-    char *after;     /* REMOVE: the name of the sibling before it, NULL if it was the first */
-    xmlNode *node;   /* working: the element in the tree at hand, NULL if it is not there */
-    xmlNode *parent; /* working: REMOVE: where it would go back, NULL if that is gone */
-    xmlNode *base;   /* working: the element in the tree that the stylesheets saw */
+    char *at;         /* locator of the element, as it is called after the change */
+    char *part;       /* what --set and --diff call it: "nic", "firmware" ...  (parts.h) */
+    char *unit;       /* what belongs together when the user edits it (parts.h) */
+    xmlNode *was;     /* SET: an element with the attributes (text) before; REMOVE: the element */
+    xmlNode *now;     /* SET: with the attributes (text) after; ADD: the element */
+    guint position;   /* REMOVE: how many siblings of that name came before it */
+    char *after;      /* REMOVE: the name of the sibling before it, NULL if it was the first */
+    xmlNode *node;    /* working: the element in the tree at hand, NULL if it is not there */
+    xmlNode *parent;  /* working: REMOVE: where it would go back, NULL if that is gone */
+    xmlNode *base;    /* working: the element in the tree that the stylesheets saw */
     gboolean touched; /* working: the user changed or removed what we wrote */
     gboolean edited;  /* working: the same of any change of its unit */
 } DkvmChange;
@@ -43,8 +43,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmChanges, dkvm_changes_free)
 DkvmChange *dkvm_changes_add(DkvmChanges *changes, DkvmChangeKind kind, const char *at,
                              const xmlNode *was, const xmlNode *now, gboolean shallow);
 
-/* One order for the same set of changes, however it came about: by place, elements before what is inside them,
- * removed ones by their position. */
+/* One order for the same set of changes, however it came about: by place, elements before what is
+ * inside them, removed ones by their position. */
 void dkvm_changes_sort(DkvmChanges *changes);
 
 /* Whether A and B say the same (position aside: it shifts with the user's own additions). */

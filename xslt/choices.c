@@ -164,8 +164,9 @@ gboolean dkvm_choice_check(const char *key, const char *value, GError **error)
         return good || refuse(key, keys[i].values ? keys[i].values : keys[i].grammar, error);
     }
     g_autofree char *known = all_keys();
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT, "cannot set %s: there is no such key; keys: %s",
-                strlen(key) <= 20 ? key : "that", known);
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                "cannot set %s: there is no such key; keys: %s", strlen(key) <= 20 ? key : "that",
+                known);
     return FALSE;
 }
 

@@ -140,7 +140,8 @@ static gboolean exists(DkvmCli *cli, const DkvmPatched *patched, GError **error)
     return found;
 }
 
-/* Defines, and patches once more with what only the connection knows: whether the disks are empty. */
+/* Defines, and patches once more with what only the connection knows: whether the disks are empty.
+ */
 static gboolean create(DkvmCli *cli, const DkvmPatched *patched, GError **error)
 {
     virDomainPtr domain = virDomainDefineXMLFlags(cli->conn, patched->xml, 0);
@@ -149,7 +150,8 @@ static gboolean create(DkvmCli *cli, const DkvmPatched *patched, GError **error)
     }
     Work work = {cli, domain};
     gboolean stored = FALSE;
-    g_autoptr(DkvmPatched) again = dkvm_connection_update(domain, make, &work, TRUE, &stored, error);
+    g_autoptr(DkvmPatched) again =
+        dkvm_connection_update(domain, make, &work, TRUE, &stored, error);
     virDomainFree(domain);
     return again != NULL;
 }

@@ -118,7 +118,7 @@ static void say_result(DkvmCli *cli, const char *object, const DkvmPatched *patc
     if (o->dry_run) {
         say_lines(object, patched->done);
         dkvm_cli_print("%s: %s\n", object,
-                patched->changed ? "would be changed as above" : "nothing to do");
+                       patched->changed ? "would be changed as above" : "nothing to do");
     }
     if (o->diff || o->dry_run) {
         say_lines(object, patched->kept);

@@ -53,8 +53,8 @@ DkvmPatched *dkvm_cli_apply(DkvmCli *cli, const char *text, gsize length, const 
 void dkvm_cli_report(DkvmCli *cli, const char *object, const DkvmPatched *patched, gboolean stored,
                      const char *text, const GError *error);
 
-/* To standard output, in the bytes given (a domain's XML is UTF-8 whatever the locale is).  Whether all of it
- * got there is checked once, at the end of the program. */
+/* To standard output, in the bytes given (a domain's XML is UTF-8 whatever the locale is).  Whether
+ * all of it got there is checked once, at the end of the program. */
 void dkvm_cli_print(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
 /* The operands as files, as --create's files, as domains. */

@@ -115,7 +115,8 @@ static void add_element(Comparison *c, xmlNode *parent, xmlNode *element)
     }
 }
 
-/* A step that nothing in TARGET_PARENT has: what ELEMENT would be called if it came back after its like. */
+/* A step that nothing in TARGET_PARENT has: what ELEMENT would be called if it came back after its
+ * like. */
 static char *free_step(xmlNode *target_parent, const xmlNode *element)
 {
     g_autofree char *step = dkvm_locator_step(element);

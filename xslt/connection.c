@@ -45,7 +45,8 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
 }
 
 /* virsh desc and virsh metadata change a definition without a define event. */
-static void on_metadata(virConnectPtr conn, virDomainPtr domain, int type, const char *uri, void *data)
+static void on_metadata(virConnectPtr conn, virDomainPtr domain, int type, const char *uri,
+                        void *data)
 {
     count_edit(domain);
 }
@@ -254,8 +255,8 @@ static gboolean store_over(virDomainPtr domain, const char *old, const char *new
     if (!define(domain, new_xml, error)) {
         return FALSE;
     }
-    /* libvirtd's main loop sends the events that are due before it reads the next call: after one more call all
-     * events up to our own are on the way ahead of its reply. */
+    /* libvirtd's main loop sends the events that are due before it reads the next call: after one
+     * more call all events up to our own are on the way ahead of its reply. */
     virDomainIsActive(domain);
     wait_edits(uuid, before, EVENT_DEADLINE_MS);
     if (wait_edits(uuid, G_MAXUINT - 1, 0) > before + 1) {

@@ -110,8 +110,9 @@ static void explain(DkvmCli *cli, GError **error)
     g_autofree char *text = dkvm_topology_explain(&question, &boots);
     dkvm_cli_print("%s%s", text, g_str_has_suffix(text, "\n") ? "" : "\n");
     if (question.skip_tsc) {
-        dkvm_cli_print("This host has no KVM: emulated, XNU does not get past tsc_init unless the CPU is "
-                "Penryn.\n");
+        dkvm_cli_print(
+            "This host has no KVM: emulated, XNU does not get past tsc_init unless the CPU is "
+            "Penryn.\n");
     }
     cli->exit_code = boots ? 0 : 1;
 }

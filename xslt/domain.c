@@ -19,11 +19,13 @@ static gboolean refuse(GError **error, const char *what, const char *reason)
 /* Elements that libvirt reads once: of a second one it would be anybody's guess which counts. */
 static gboolean has_duplicate(const xmlNode *domain)
 {
-    static const char *const once[] = {"name", "uuid", "metadata", "memory", "currentMemory",
-                                       "memoryBacking", "vcpu", "vcpus", "os", "features", "cpu", "clock",
-                                       "pm", "devices", "commandline", NULL};
+    static const char *const once[] = {
+        "name", "uuid",    "metadata",    "memory",   "currentMemory", "memoryBacking",
+        "vcpu", "vcpus",   "os",          "features", "cpu",           "clock",
+        "pm",   "devices", "commandline", NULL};
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
-    for (xmlNode *n = dkvm_xml_element(domain->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(domain->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         const char *name = (const char *)n->name;
         gboolean ours = n->ns == NULL || dkvm_xml_has_ns(n, DKVM_NS_QEMU);
         if (ours && g_strv_contains(once, name) && !g_hash_table_add(seen, (gpointer)name)) {
@@ -47,7 +49,8 @@ gboolean dkvm_domain_check(const xmlNode *domain, const char *what, GError **err
         return refuse(error, what, "it has no <name>; every libvirt domain has one");
     }
     if (has_duplicate(domain)) {
-        return refuse(error, what, "it has an element twice of which a domain has one; put it right");
+        return refuse(error, what,
+                      "it has an element twice of which a domain has one; put it right");
     }
     const xmlNode *type = dkvm_xml_child(dkvm_xml_child(domain, "os"), "type");
     const char *arch = dkvm_xml_get(type, "arch");
@@ -91,7 +94,8 @@ char *dkvm_domain_disks(const xmlNode *domain)
     const xmlNode *devices = dkvm_xml_child(domain, "devices");
     for (xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
          n = dkvm_xml_element(n->next)) {
-        const char *dev = dkvm_xml_is(n, "disk") ? dkvm_xml_get(dkvm_xml_child(n, "target"), "dev") : NULL;
+        const char *dev =
+            dkvm_xml_is(n, "disk") ? dkvm_xml_get(dkvm_xml_child(n, "target"), "dev") : NULL;
         if (dev != NULL) {
             g_string_append_printf(words, "%s%s", words->len ? " " : "", dev);
         }

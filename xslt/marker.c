@@ -119,8 +119,8 @@ static gboolean read_change(const xmlNode *record, DkvmChanges *changes, GError 
     was = kind == DKVM_CHANGE_REMOVE ? payload(record, NULL) : was;
     now = kind == DKVM_CHANGE_ADD ? payload(record, NULL) : now;
     if (kind == G_N_ELEMENTS(kinds) || at == NULL || (was == NULL && kind != DKVM_CHANGE_ADD) ||
-        (now == NULL && kind != DKVM_CHANGE_REMOVE) || !may_be_at(at, now ? now : was) || is_too_much(kind, at) ||
-        !is_same_element(was, now)) {
+        (now == NULL && kind != DKVM_CHANGE_REMOVE) || !may_be_at(at, now ? now : was) ||
+        is_too_much(kind, at) || !is_same_element(was, now)) {
         return bad(error, "a change in it makes no sense");
     }
     DkvmChange *change = dkvm_changes_add(changes, kind, at, was, now, FALSE);

@@ -11,8 +11,8 @@ typedef struct {
     char *model, *macos; /* as last written; NULL if absent */
     GHashTable *choices; /* key -> value, both owned */
     DkvmChanges *changes;
-    char *made;            /* what there was not before: "metadata", "namespace"; NULL if nothing */
-    char *disks;           /* the targets of the original's disks, in order */
+    char *made;        /* what there was not before: "metadata", "namespace"; NULL if nothing */
+    char *disks;       /* the targets of the original's disks, in order */
     char *controllers; /* the controllers that the original had; NULL if absent */
 } DkvmMarker;
 

@@ -145,7 +145,8 @@ static void decide_model(Run *run)
 static gboolean went_with_usb(const DkvmChange *change)
 {
     return g_str_equal(change->part, "input") ||
-           (change->kind == DKVM_CHANGE_REMOVE && g_strcmp0(dkvm_xml_get(change->was, "type"), "usb") == 0);
+           (change->kind == DKVM_CHANGE_REMOVE &&
+            g_strcmp0(dkvm_xml_get(change->was, "type"), "usb") == 0);
 }
 
 static gboolean has_machine_change(const DkvmChanges *changes)
@@ -199,7 +200,8 @@ static gboolean is_forced(const DkvmChange *change, const Run *run)
 /* Another USB controller: what was let go for the last one is decided anew with it. */
 static void redo_for_other_usb(Run *run)
 {
-    for (guint i = 0; g_hash_table_contains(run->force, "usb") && i < run->marker->changes->list->len; i++) {
+    for (guint i = 0;
+         g_hash_table_contains(run->force, "usb") && i < run->marker->changes->list->len; i++) {
         const DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
         if (went_with_usb(change)) {
             g_hash_table_add(run->redo, g_strdup(change->unit));
@@ -254,8 +256,8 @@ static gboolean topology_is_edited(const Run *run)
     return FALSE;
 }
 
-/* A number of vCPUs that the user changed is theirs, and the shape that goes with it is worked out again: what
- * they edited is the new original, what they left is taken back. */
+/* A number of vCPUs that the user changed is theirs, and the shape that goes with it is worked out
+ * again: what they edited is the new original, what they left is taken back. */
 static void release_topology(Run *run)
 {
     GPtrArray *list = run->marker->changes->list;
@@ -361,12 +363,13 @@ static gboolean has_unit(const DkvmChanges *changes, const char *unit)
 /* A change that stays if what it made works: of a settled part, not edited, not to be redone. */
 static gboolean may_stay(const Run *run, const DkvmChange *change)
 {
-    return dkvm_part_is_settled(change->part) && !g_str_has_prefix(change->at, "qemu:") && !change->edited && !is_forced(change, run) &&
+    return dkvm_part_is_settled(change->part) && !g_str_has_prefix(change->at, "qemu:") &&
+           !change->edited && !is_forced(change, run) &&
            !g_hash_table_contains(run->redo, change->unit);
 }
 
-/* An installed system may depend on what was done for it, and libvirt has added its own to it: all that is
- * settled stays as it is now, as long as that works. */
+/* An installed system may depend on what was done for it, and libvirt has added its own to it: all
+ * that is settled stays as it is now, as long as that works. */
 static void find_units_to_keep(Run *run)
 {
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
@@ -422,9 +425,10 @@ static gboolean is_up_to_date(const Run *run)
     return TRUE;
 }
 
-/* From the original first: the same input gives the same changes.  Where it does not (another version of the
- * rules, disks that are not empty any more, what libvirt has added to its own machine), all that is settled
- * stays as it is now as long as that works; what does not work is decided from the original. */
+/* From the original first: the same input gives the same changes.  Where it does not (another
+ * version of the rules, disks that are not empty any more, what libvirt has added to its own
+ * machine), all that is settled stays as it is now as long as that works; what does not work is
+ * decided from the original. */
 static gboolean passes(Run *run, GError **error)
 {
     g_autoptr(GError) inner = NULL;
@@ -459,17 +463,20 @@ static const xmlNode *next_graphics(const xmlNode *node)
     return n;
 }
 
-/* Name, UUID and displays (with their passwords) are the user's alone, whatever a stylesheet does. */
+/* Name, UUID and displays (with their passwords) are the user's alone, whatever a stylesheet does.
+ */
 static gboolean is_untouched(const xmlNode *base, const xmlNode *target)
 {
     static const char *const parts[] = {"name", "uuid", "genid", "metadata"};
     for (gsize i = 0; i < G_N_ELEMENTS(parts); i++) {
-        const xmlNode *was = dkvm_xml_child(base, parts[i]), *now = dkvm_xml_child(target, parts[i]);
+        const xmlNode *was = dkvm_xml_child(base, parts[i]),
+                      *now = dkvm_xml_child(target, parts[i]);
         if (was == NULL || now == NULL ? was != now : !dkvm_node_equal(was, now)) {
             return FALSE;
         }
     }
-    const xmlNode *devices = dkvm_xml_child(base, "devices"), *others = dkvm_xml_child(target, "devices");
+    const xmlNode *devices = dkvm_xml_child(base, "devices"),
+                  *others = dkvm_xml_child(target, "devices");
     const xmlNode *was = devices ? next_graphics(devices->children) : NULL;
     const xmlNode *now = others ? next_graphics(others->children) : NULL;
     while (was != NULL && now != NULL && dkvm_node_equal(was, now)) {
@@ -484,9 +491,10 @@ static gboolean check_allowed(const Run *run, GError **error)
     if (is_untouched(run->base, xmlDocGetRootElement(run->target))) {
         return TRUE;
     }
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST,
-                "cannot use the stylesheets: they change the domain's type, name, UUID, metadata or "
-                "graphics, which are the user's alone; correct the admin's own in xslt.d");
+    g_set_error(
+        error, DKVM_ERROR, DKVM_ERROR_HOST,
+        "cannot use the stylesheets: they change the domain's type, name, UUID, metadata or "
+        "graphics, which are the user's alone; correct the admin's own in xslt.d");
     return FALSE;
 }
 
@@ -598,7 +606,8 @@ static gboolean has_own_metadata(const xmlNode *domain)
 {
     const xmlNode *metadata = dkvm_xml_child(domain, "metadata");
     const xmlNode *child = metadata ? metadata->children : NULL;
-    return metadata != NULL && (child == NULL || child->next != NULL || !dkvm_xml_has_ns(child, DKVM_NS));
+    return metadata != NULL &&
+           (child == NULL || child->next != NULL || !dkvm_xml_has_ns(child, DKVM_NS));
 }
 
 /* What goes again with a revert: <metadata> for the marker, the declaration of qemu's namespace. */

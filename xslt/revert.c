@@ -8,8 +8,8 @@
 #include "xslt/report.h"
 #include "xslt/undo.h"
 
-/* The shape that we added does not outlive the number that it was for: libvirt refuses a topology that is not
- * the product. */
+/* The shape that we added does not outlive the number that it was for: libvirt refuses a topology
+ * that is not the product. */
 static gboolean is_ours(const DkvmChange *change, gpointer data)
 {
     gboolean shape = change->kind == DKVM_CHANGE_ADD && g_str_equal(change->at, "cpu/topology");
@@ -23,8 +23,9 @@ static void sort_disks(xmlNode *domain, const DkvmMarker *marker)
     g_auto(GStrv) order = g_strsplit(marker->disks ? marker->disks : "", " ", -1);
     for (char **dev = order; devices != NULL && *dev != NULL; dev++) {
         xmlNode *disk = dkvm_xml_element(devices->children);
-        while (disk != NULL && !(dkvm_xml_is(disk, "disk") &&
-                                 g_strcmp0(dkvm_xml_get(dkvm_xml_child(disk, "target"), "dev"), *dev) == 0)) {
+        while (disk != NULL &&
+               !(dkvm_xml_is(disk, "disk") &&
+                 g_strcmp0(dkvm_xml_get(dkvm_xml_child(disk, "target"), "dev"), *dev) == 0)) {
             disk = dkvm_xml_element(disk->next);
         }
         if (disk != NULL) {
@@ -43,7 +44,8 @@ static void sort_disks(xmlNode *domain, const DkvmMarker *marker)
 
 static gboolean is_taken(const xmlNode *devices, const xmlNode *address)
 {
-    for (xmlNode *n = dkvm_xml_element(devices->children); n != NULL; n = dkvm_xml_element(n->next)) {
+    for (xmlNode *n = dkvm_xml_element(devices->children); n != NULL;
+         n = dkvm_xml_element(n->next)) {
         const xmlNode *other = dkvm_xml_child(n, "address");
         if (other != NULL && other != address && dkvm_node_values_equal(other, address)) {
             return TRUE;
@@ -52,8 +54,8 @@ static gboolean is_taken(const xmlNode *devices, const xmlNode *address)
     return FALSE;
 }
 
-/* An address that we put back may have gone to a device that the user added since; and a card for ISA has none
- * on PCI, where libvirt put the one that we made of it. */
+/* An address that we put back may have gone to a device that the user added since; and a card for
+ * ISA has none on PCI, where libvirt put the one that we made of it. */
 static void drop_wrong_addresses(xmlNode *domain, GHashTable *restored)
 {
     const xmlNode *devices = dkvm_xml_child(domain, "devices");
@@ -62,7 +64,8 @@ static void drop_wrong_addresses(xmlNode *domain, GHashTable *restored)
         xmlNode *address = dkvm_xml_child(n, "address");
         gboolean pci = g_strcmp0(dkvm_xml_get(address, "type"), "pci") == 0;
         gboolean isa = dkvm_xml_is(n, "sound") && g_strcmp0(dkvm_xml_get(n, "model"), "sb16") == 0;
-        if (pci && (isa || (g_hash_table_contains(restored, address) && is_taken(devices, address)))) {
+        if (pci &&
+            (isa || (g_hash_table_contains(restored, address) && is_taken(devices, address)))) {
             dkvm_xml_remove(address);
         }
     }

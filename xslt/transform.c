@@ -76,7 +76,8 @@ static void G_GNUC_PRINTF(2, 3) collect(void *data, const char *format, ...)
     va_end(arguments);
 }
 
-/* "N|text" at the start of a line: an exit code (of those that a domain or host can cause) and its message. */
+/* "N|text" at the start of a line: an exit code (of those that a domain or host can cause) and its
+ * message. */
 static gboolean take_verdict(const char *said, GError **error)
 {
     g_auto(GStrv) lines = g_strsplit(said, "\n", -1);

@@ -130,7 +130,8 @@ static gboolean set_kept(const DkvmChange *change)
 /* Something stands where we took something away.  libvirt brings some things back by itself. */
 static gboolean is_put_back(const DkvmChange *change)
 {
-    static const char *const by_libvirt[] = {"address", "alias", "controller", "loader", "nvram", NULL};
+    static const char *const by_libvirt[] = {"address", "alias", "controller",
+                                             "loader",  "nvram", NULL};
     return change->node != NULL && !g_strv_contains(by_libvirt, (const char *)change->node->name);
 }
 
@@ -210,7 +211,8 @@ static void undo_add(DkvmChanges *changes, DkvmChange *change)
     }
 }
 
-/* A display's model belongs to its type as a whole, with what libvirt filled in for the type that we set. */
+/* A display's model belongs to its type as a whole, with what libvirt filled in for the type that
+ * we set. */
 static gboolean is_filled_by_type(const DkvmChange *change)
 {
     return g_str_has_prefix(change->at, "devices/video") && g_str_has_suffix(change->at, "/model");

@@ -67,7 +67,8 @@ static void drop_lone_blanks(xmlNode *node)
     }
 }
 
-/* The end of a comment, a CDATA section or a processing instruction that starts at P; P if none does. */
+/* The end of a comment, a CDATA section or a processing instruction that starts at P; P if none
+ * does. */
 static const char *skip_opaque(const char *p)
 {
     static const char *const pairs[][2] = {{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}};
@@ -92,21 +93,29 @@ static const char *end_of_tag(const char *p)
     return p;
 }
 
-/* Whether text stands beside elements anywhere; in <metadata> other programs may do as they like. */
+/* What other programs put into <metadata>, or under a namespace of their own, is theirs. */
+static gboolean is_libvirts(const xmlNode *element)
+{
+    return !dkvm_xml_is(element, "metadata") &&
+           (element->ns == NULL || dkvm_xml_has_ns(element, DKVM_NS_QEMU));
+}
+
+/* Whether text stands beside elements anywhere in what is libvirt's. */
 static gboolean is_mixed(const xmlNode *node)
 {
     gboolean text = FALSE, element = FALSE;
     for (const xmlNode *child = node->children; child != NULL; child = child->next) {
         text |= child->type == XML_TEXT_NODE && !xmlIsBlankNode(child);
         element |= child->type == XML_ELEMENT_NODE;
-        if (child->type == XML_ELEMENT_NODE && !dkvm_xml_is(child, "metadata") && is_mixed(child)) {
+        if (child->type == XML_ELEMENT_NODE && is_libvirts(child) && is_mixed(child)) {
             return TRUE;
         }
     }
     return text && element;
 }
 
-/* libxml2 compares every attribute of a tag with every other: hours for as many as the size limit allows. */
+/* libxml2 compares every attribute of a tag with every other: hours for as many as the size limit
+ * allows. */
 static gboolean has_giant_tag(const char *text)
 {
     for (const char *p = strchr(text, '<'); p != NULL; p = strchr(p + 1, '<')) {
@@ -150,8 +159,8 @@ DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError
     }
     if (has_giant_tag(text)) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "cannot read %s: a tag longer than %d bytes; this is not a libvirt domain", what,
-                    DKVM_XML_MAX_TAG);
+                    "cannot read %s: a tag longer than %d bytes; this is not a libvirt domain",
+                    what, DKVM_XML_MAX_TAG);
         return NULL;
     }
     gboolean dtd = FALSE;
@@ -174,16 +183,18 @@ DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError
     }
     guint left = DKVM_XML_MAX_ELEMENTS;
     if (too_deep(xmlDocGetRootElement(doc), 1, &left)) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "cannot read %s: more than %d elements, or nested more than %d deep; this is not a "
-                    "libvirt domain",
-                    what, DKVM_XML_MAX_ELEMENTS, DKVM_XML_MAX_DEPTH);
+        g_set_error(
+            error, DKVM_ERROR, DKVM_ERROR_INPUT,
+            "cannot read %s: more than %d elements, or nested more than %d deep; this is not a "
+            "libvirt domain",
+            what, DKVM_XML_MAX_ELEMENTS, DKVM_XML_MAX_DEPTH);
         return NULL;
     }
     drop_lone_blanks(xmlDocGetRootElement(doc));
     if (is_mixed(xmlDocGetRootElement(doc))) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "cannot read %s: text and elements side by side, which no libvirt element has", what);
+                    "cannot read %s: text and elements side by side, which no libvirt element has",
+                    what);
         return NULL;
     }
     return g_steal_pointer(&doc);

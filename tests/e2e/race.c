@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Lets another client come in between: preloaded into dkvm-patch, it runs a command before the N-th call of
- * a function of libvirt.
- *   RACE   lines "read N COMMAND" (virDomainGetXMLDesc) or "define N COMMAND" (virDomainDefineXMLFlags); N = 0:
- *          before every call.  The command runs without this library. */
+/* Lets another client come in between: preloaded into dkvm-patch, it runs a command before the N-th
+ * call of a function of libvirt. RACE   lines "read N COMMAND" (virDomainGetXMLDesc) or "define N
+ * COMMAND" (virDomainDefineXMLFlags); N = 0: before every call.  The command runs without this
+ * library. */
 #include <dlfcn.h>
 #include <libvirt/libvirt.h>
 #include <stdio.h>
@@ -12,7 +12,8 @@
 static void run(const char *command)
 {
     char *line = NULL;
-    if (asprintf(&line, "unset LD_PRELOAD RACE; { %s; } >/dev/null 2>&1", command) < 0 || system(line) != 0) {
+    if (asprintf(&line, "unset LD_PRELOAD RACE; { %s; } >/dev/null 2>&1", command) < 0 ||
+        system(line) != 0) {
         fprintf(stderr, "race: failed: %s\n", command);
     }
     free(line);
@@ -26,8 +27,8 @@ static void before(const char *what, unsigned int count)
         char name[16];
         unsigned int number;
         int used = 0;
-        if (sscanf(line, "%15s %u %n", name, &number, &used) == 2 && used > 0 && strcmp(name, what) == 0 &&
-            (number == 0 || number == count)) {
+        if (sscanf(line, "%15s %u %n", name, &number, &used) == 2 && used > 0 &&
+            strcmp(name, what) == 0 && (number == 0 || number == count)) {
             run(line + used);
         }
     }
