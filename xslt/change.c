@@ -89,6 +89,17 @@ gboolean dkvm_change_equal(const DkvmChange *a, const DkvmChange *b)
            both_or_neither_equal(a->was, b->was) && both_or_neither_equal(a->now, b->now);
 }
 
+DkvmChange *dkvm_changes_find(const DkvmChanges *changes, const DkvmChange *change)
+{
+    for (guint i = 0; i < changes->list->len; i++) {
+        DkvmChange *other = g_ptr_array_index(changes->list, i);
+        if (dkvm_change_equal(other, change)) {
+            return other;
+        }
+    }
+    return NULL;
+}
+
 /* ---- nodes ---- */
 
 gboolean dkvm_is_id(const xmlAttr *attribute)

@@ -50,6 +50,9 @@ void dkvm_changes_sort(DkvmChanges *changes);
 /* Whether A and B say the same (position aside: it shifts with the user's own additions). */
 gboolean dkvm_change_equal(const DkvmChange *a, const DkvmChange *b);
 
+/* The one of CHANGES that is equal to CHANGE; NULL if there is none. */
+DkvmChange *dkvm_changes_find(const DkvmChanges *changes, const DkvmChange *change);
+
 /* Copies NODE (deep unless SHALLOW) for DOC.  Namespaces: qemu's becomes the one declared on DOC's
  * root (declared there when missing: libvirt drops the block otherwise, virt-manager#519); others
  * are declared on the copy.  The patcher's own id attributes are left out. */

@@ -437,15 +437,25 @@ text = open("domain.xml").read()
 text = text.replace("<domain type='kvm'>", "<domain type='kvm' xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'>")
 text = text.replace("</domain>", """<q:commandline><q:arg value='-S'/><q:arg value='-fw_cfg'/>
 <q:arg value='name=opt/x,string=a b&amp;c'/><q:env name='A' value='b'/></q:commandline>
-<x:own xmlns:x='urn:own' a='1'><x:inner/>text</x:own></domain>""")
+<x:own xmlns:x='urn:own' a='1'><x:inner>text</x:inner></x:own></domain>""")
 open("a.xml", "w").write(text)
 PYTHON
     canonical a.xml > a-canonical.xml
     on_file 0 a.xml
     cp out b.xml
     has b.xml "<q:arg value='-S'/>" "<q:arg value='name=opt/x,string=a b&amp;c'/>" "<q:env name='A' value='b'/>" \
-        "<x:own a='1' xmlns:x='urn:own'>" "<x:inner/>text"
+        "<x:own a='1' xmlns:x='urn:own'>" "<x:inner>text</x:inner>"
     lacks b.xml '<qemu:arg'
+    on_file 0 --revert b.xml
+    same_xml out a-canonical.xml
+}
+
+@test "metadata of another application survives whatever it looks like" {
+    sed "s|</metadata>|<x:note xmlns:x='urn:note'>some <x:b>bold</x:b> text</x:note></metadata>|" domain.xml > a.xml
+    canonical a.xml > a-canonical.xml
+    on_file 0 a.xml
+    cp out b.xml
+    has b.xml "<x:note xmlns:x='urn:note'>some <x:b>bold</x:b> text</x:note>"
     on_file 0 --revert b.xml
     same_xml out a-canonical.xml
 }
