@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* dkvm-patch: libvirt domains become Darwin guests, and back.  See dkvm-patch.1.scd. */
 #include <errno.h>
+#include <fcntl.h>
 #include <json-glib/json-glib.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/error.h"
 #include "lib/file.h"
@@ -209,11 +211,24 @@ static void cli_clear(DkvmCli *cli)
     }
 }
 
+/* A closed standard file would be the next one that is opened.  Read-only: writing to it still fails. */
+static void hold_standard_files(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO) {
+        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 int main(int argc, char **argv)
 {
     DkvmOptions options = {0};
     DkvmCli cli = {.options = &options};
     g_autoptr(GError) error = NULL;
+    hold_standard_files();
     setlocale(LC_ALL, "");
     signal(SIGPIPE, SIG_IGN); /* a libvirtd or a reader that goes away is an error like any other */
     dkvm_log_init("dkvm-patch");
