@@ -211,15 +211,15 @@ static void cli_clear(DkvmCli *cli)
     }
 }
 
-/* A closed standard file would be the next one that is opened.  Read-only: writing to it still fails. */
+/* A closed standard file would be the next one that is opened.  What takes its place cannot be used
+ * in its direction, so that reading and writing still fail. */
 static void hold_standard_files(void)
 {
-    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    while (fd >= 0 && fd <= STDERR_FILENO) {
-        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    }
-    if (fd >= 0) {
-        close(fd);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        int flags = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", flags) != fd) {
+            abort();
+        }
     }
 }
 
