@@ -192,6 +192,18 @@ DkvmMarker *dkvm_marker_read(const xmlNode *domain, GError **error)
     return good ? g_steal_pointer(&marker) : NULL;
 }
 
+gboolean dkvm_marker_is_readable(const DkvmMarker *marker)
+{
+    for (guint i = 0; i < marker->changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(marker->changes->list, i);
+        if (!may_be_at(change->at, change->now ? change->now : change->was) ||
+            is_too_much(change->kind, change->at) || !is_same_element(change->was, change->now)) {
+            return FALSE;
+        }
+    }
+    return marker->changes->list->len <= MAX_CHANGES;
+}
+
 /* ---- writing ---- */
 
 static void encode_namespace(xmlNode *node, xmlNs *dkvm)

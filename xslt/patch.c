@@ -295,11 +295,7 @@ static gboolean proves_itself(DkvmRun *run)
 {
     gboolean simple = g_hash_table_size(run->keep) == 0 &&
                       (run->patcher->admin == NULL || run->patcher->admin->len == 0);
-    if (!simple) {
-        return FALSE;
-    }
-    g_autoptr(DkvmMarker) readable = dkvm_marker_read(run->domain, NULL);
-    if (readable == NULL) {
+    if (!simple || !dkvm_marker_is_readable(run->marker)) {
         return FALSE;
     }
     dkvm_commandline_group(run->domain);
