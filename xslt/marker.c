@@ -341,7 +341,7 @@ void dkvm_marker_remove(xmlNode *domain)
     xmlNode *metadata = element->parent;
     const char *made = dkvm_xml_get(element, "made");
     gboolean off = g_strcmp0(dkvm_xml_get(element, "state"), "off") == 0;
-    gboolean ours = made != NULL ? strstr(made, "metadata") != NULL : off;
+    gboolean ours = off || (made != NULL && strstr(made, "metadata") != NULL);
     drop_further_markers(element);
     dkvm_xml_remove(element);
     if (ours && metadata->children == NULL) {

@@ -138,15 +138,9 @@ static void take_everything_back(xmlNode *domain, DkvmMarker *marker)
     }
 }
 
-static void leave_state_off(xmlNode *domain, const DkvmMarker *marker)
+static void leave_state_off(xmlNode *domain)
 {
     DkvmMarker off = {.off = TRUE};
-    /* <metadata> goes with the marker later, unless it was there, empty, before. */
-    gboolean made = marker->made != NULL && strstr(marker->made, "metadata") != NULL;
-    const xmlNode *metadata = dkvm_xml_child(domain, "metadata");
-    gboolean alone =
-        metadata != NULL && metadata->children != NULL && metadata->children->next == NULL;
-    off.made = alone && !made ? (char *)"" : NULL;
     off.choices = g_hash_table_new(NULL, NULL);
     off.changes = dkvm_changes_new();
     dkvm_marker_write(domain, &off);
@@ -175,7 +169,7 @@ DkvmPatched *dkvm_revert(const char *text, gsize length, const char *what, gbool
     if (marker->present && !leave_off) {
         dkvm_marker_remove(domain);
     } else if (patched->was_patched) {
-        leave_state_off(domain, marker);
+        leave_state_off(domain);
     }
     patched->xml = dkvm_xml_serialize(doc);
     g_autofree char *before = dkvm_patch_canonical(text, length);
