@@ -3,6 +3,7 @@
 VERSION := 0.1.0
 prefix ?= /usr
 bindir ?= $(prefix)/bin
+sbindir ?= $(prefix)/sbin
 datadir ?= $(prefix)/share
 mandir ?= $(datadir)/man
 sysconfdir ?= /etc
@@ -12,6 +13,8 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 PKGS := glib-2.0 gio-2.0 gio-unix-2.0 json-glib-1.0 libxml-2.0 libxslt libvirt
+# Folders with C code; in them dkvm-NAME.c holds the main() of a program, all else is for every program.
+PARTS := lib xslt
 # Looked up when first used: "make deps" must work where pkg-config is not installed yet.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
@@ -27,14 +30,15 @@ ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
 # The key that packaging/dkvm.conf ships is also the default where no dkvm.conf is installed.
 OSK := $(shell sed -n 's/^osk *= *//p' packaging/dkvm.conf)
 
-LIB_SRC := $(wildcard lib/*.c)
-PATCH_SRC := $(filter-out xslt/dkvm-patch.c,$(wildcard xslt/*.c))
-OBJ := $(patsubst %.c,$(B)/%.o,$(LIB_SRC) $(PATCH_SRC))
+SRC := $(foreach part,$(PARTS),$(wildcard $(part)/*.c))
+MAIN := $(foreach part,$(PARTS),$(wildcard $(part)/dkvm-*.c))
+OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test-*.c))
 GOLDEN := $(B)/tests/golden/golden
 BENCH := $(B)/tests/bench/input-trees
-PROGRAMS := $(B)/dkvm-patch
-MAN := $(B)/dkvm-patch.1 $(B)/dkvm.conf.5
+PROGRAMS := $(addprefix $(B)/,$(notdir $(MAIN:.c=)))
+SCD := $(foreach part,$(PARTS),$(wildcard $(part)/*.scd))
+MAN := $(addprefix $(B)/,$(notdir $(SCD:.scd=)))
 
 all: $(PROGRAMS) $(MAN)
 
@@ -55,8 +59,12 @@ $(B)/libdkvm.a: $(OBJ)
 	@rm -f $@
 	ar rcs $@ $(OBJ)
 
-$(B)/dkvm-patch: $(B)/xslt/dkvm-patch.o $(B)/libdkvm.a
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+# $(1): a program's main file without .c
+define program
+$(B)/$(notdir $(1)): $(B)/$(1).o $(B)/libdkvm.a
+	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(PKG_LIBS)
+endef
+$(foreach main,$(MAIN),$(eval $(call program,$(main:.c=))))
 
 $(B)/tests/unit/%: tests/unit/%.c $(B)/libdkvm.a
 	@mkdir -p $(@D)
@@ -71,13 +79,13 @@ $(B)/tests/bench/%: tests/bench/%.c $(B)/libdkvm.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(B)/libdkvm.a $(PKG_LIBS)
 
-$(B)/%.1: xslt/%.1.scd
-	@mkdir -p $(@D)
-	scdoc <$< >$@
-
-$(B)/%.5: lib/%.5.scd
-	@mkdir -p $(@D)
-	scdoc <$< >$@
+# $(1): a page's source
+define page
+$(B)/$(notdir $(1:.scd=)): $(1)
+	@mkdir -p $$(@D)
+	scdoc <$$< >$$@
+endef
+$(foreach scd,$(SCD),$(eval $(call page,$(scd))))
 
 ### what a newcomer runs
 
@@ -148,7 +156,7 @@ uninstall:
 
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
 clean:
-	rm -rf $(B)/lib $(B)/xslt $(B)/tests $(B)/*.a $(B)/*.json $(MAN) $(PROGRAMS)
+	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/*.a $(B)/*.json $(MAN) $(PROGRAMS)
 
 help:
 	@echo 'all          build dkvm-patch and its man pages (default)'
@@ -164,8 +172,12 @@ help:
 	@echo 'deps         install the Debian packages that all this needs'
 	@echo 'clean        remove what was built, keep the cache'
 
--include $(OBJ:.o=.d) $(B)/xslt/dkvm-patch.d $(UNIT:=.d) $(GOLDEN).d $(BENCH).d
-.PHONY: all deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
+# The libraries' names, for the scripts that compile by themselves.
+packages:
+	@echo $(PKGS)
+
+-include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH).d
+.PHONY: all packages deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
 	install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
