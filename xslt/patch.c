@@ -8,6 +8,7 @@
 #include "xslt/compare.h"
 #include "xslt/data.h"
 #include "xslt/domain.h"
+#include "xslt/edited.h"
 #include "xslt/input.h"
 #include "xslt/locator.h"
 #include "xslt/marker.h"
@@ -265,7 +266,7 @@ static gboolean run_patch(DkvmRun *run, const char *text, gsize length, const ch
     if (!start(run, text, length, what, error)) {
         return FALSE;
     }
-    dkvm_undo_look(run->domain, run->marker->changes);
+    dkvm_edited_look(run->domain, run->marker->changes);
     dkvm_run_take_wishes(run, wishes);
     if (!dkvm_run_passes(run, error) || !check_allowed(run, error)) {
         g_prefix_error(error, "%s: ", what);
@@ -299,7 +300,7 @@ static gboolean proves_itself(DkvmRun *run)
         return FALSE;
     }
     dkvm_commandline_group(run->domain);
-    dkvm_undo_look(run->domain, run->marker->changes);
+    dkvm_edited_look(run->domain, run->marker->changes);
     dkvm_marker_remove(run->domain);
     dkvm_undo(run->domain, run->marker->changes, is_intact, NULL);
     return dkvm_node_equal(run->domain, run->base);

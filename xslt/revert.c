@@ -4,6 +4,7 @@
 #include "xslt/added.h"
 #include "xslt/commandline.h"
 #include "xslt/domain.h"
+#include "xslt/edited.h"
 #include "xslt/marker.h"
 #include "xslt/report.h"
 #include "xslt/undo.h"
@@ -125,7 +126,7 @@ static GHashTable *restored_elements(const DkvmChanges *changes)
 static void take_everything_back(xmlNode *domain, DkvmMarker *marker)
 {
     dkvm_commandline_group(domain);
-    dkvm_undo_look(domain, marker->changes);
+    dkvm_edited_look(domain, marker->changes);
     dkvm_added_before_undo(domain, marker, is_ours, NULL);
     dkvm_undo(domain, marker->changes, is_ours, NULL);
     g_autoptr(GHashTable) restored = restored_elements(marker->changes);

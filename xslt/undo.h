@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Taking changes back, and telling what of them is still as we wrote it. */
+/* Taking changes back. */
 #pragma once
 
 #include "xslt/change.h"
-
-/* Sets ->node and ->edited of every change from what DOMAIN is now.  An edit reaches its whole
- * unit: all changes of that unit are marked.  What libvirt adds or spells out by itself is not an
- * edit. */
-void dkvm_undo_look(xmlNode *domain, DkvmChanges *changes);
 
 typedef gboolean (*DkvmChangeFilter)(const DkvmChange *change, gpointer data);
 

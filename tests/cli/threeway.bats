@@ -69,6 +69,18 @@ edited() {
     edited video "<model type='vga' heads" "<model type='qxl' heads" "<model type='cirrus' vram='16384'" "<model type='qxl'"
 }
 
+@test "a display before ours, and a sound card: ours are still known" {
+    edited - "( *<video>)" "    <video><model type='virtio' heads='1'/></video>\n\1"
+    edited - "( *<sound model)" "    <sound model='usb'/>\n\1"
+}
+
+@test "a display before ours while ours is edited: both stay" {
+    edited video "( *<video>[^v]*)<model type='vga' heads" \
+        "    <video><model type='virtio' heads='1'/></video>\n\1<model type='qxl' heads" \
+        "( *<video>[^v]*)<model type='cirrus' vram='16384'" \
+        "    <video><model type='virtio' heads='1'/></video>\n\1<model type='qxl'"
+}
+
 @test "the sound card taken away" {
     edited sound " *<sound model='ich9'/>\n" '' " *<sound model='ac97'/>\n" ''
 }

@@ -3,6 +3,7 @@
  * change.c, merge.c, undo.c). */
 #include "tests/unit/helpers.h"
 #include "xslt/compare.h"
+#include "xslt/edited.h"
 #include "xslt/merge.h"
 #include "xslt/undo.h"
 
@@ -99,7 +100,7 @@ static void test_row(gconstpointer data)
         dkvm_merge_apply(changes->list->pdata[c], numbered, made);
     }
     g_assert_true(dkvm_node_equal(domain, xmlDocGetRootElement(target)));
-    dkvm_undo_look(domain, changes);
+    dkvm_edited_look(domain, changes);
     for (guint c = 0; c < changes->list->len; c++) {
         g_assert_false(((DkvmChange *)changes->list->pdata[c])->edited);
     }
