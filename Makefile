@@ -51,8 +51,15 @@ $(B)/%.o: %.c
 $(B)/lib/config.o: ALL_CFLAGS += -DDKVM_DEFAULT_OSK='"$(OSK)"'
 $(B)/lib/config.o: packaging/dkvm.conf
 
+# One stylesheet in parts that are easier to read.
+SHEETS := xslt/darwin.xsl xslt/devices.xsl xslt/commandline.xsl
+$(B)/darwin.xsl: xslt/join $(SHEETS)
+	@mkdir -p $(@D)
+	xslt/join $(SHEETS) >$@
+
 # .incbin is invisible to -MMD.
-$(B)/xslt/data.o: $(wildcard xslt/*.xsl xslt/*.xml)
+$(B)/xslt/data.o: xslt/models.xml $(B)/darwin.xsl
+$(B)/xslt/data.o $(GOLDEN): ALL_CFLAGS += -Wa,-I$(B)
 
 # Everything of the programs but their main(), so that the tests link the same objects.
 $(B)/libdkvm.a: $(OBJ)
@@ -71,7 +78,7 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libdkvm.a
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(B)/libdkvm.a $(PKG_LIBS)
 
 # The golden runner brings its own copy of models.xml (to change it), so data.o stays out.
-$(GOLDEN): tests/golden/golden.c $(B)/libdkvm.a xslt/darwin.xsl
+$(GOLDEN): tests/golden/golden.c $(B)/libdkvm.a $(B)/darwin.xsl
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(B)/libdkvm.a $(PKG_LIBS)
 
@@ -138,7 +145,7 @@ install: all
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
 		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(sysconfdir)/dkvm
 	install -m 755 $(B)/dkvm-patch $(DESTDIR)$(bindir)/dkvm-patch
-	install -m 644 xslt/darwin.xsl xslt/models.xml $(DESTDIR)$(datadir)/dkvm/
+	install -m 644 $(SHEETS) xslt/models.xml $(DESTDIR)$(datadir)/dkvm/
 	install -m 644 $(B)/dkvm-patch.1 $(DESTDIR)$(mandir)/man1/
 	install -m 644 $(B)/dkvm.conf.5 $(DESTDIR)$(mandir)/man5/
 	test -e $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf || \
@@ -146,9 +153,9 @@ install: all
 
 # What install made, and nothing else: a dkvm.conf that was changed stays.
 uninstall:
-	rm -f $(DESTDIR)$(bindir)/dkvm-patch $(DESTDIR)$(datadir)/dkvm/darwin.xsl \
-		$(DESTDIR)$(datadir)/dkvm/models.xml $(DESTDIR)$(mandir)/man1/dkvm-patch.1 \
-		$(DESTDIR)$(mandir)/man5/dkvm.conf.5
+	rm -f $(DESTDIR)$(bindir)/dkvm-patch \
+		$(addprefix $(DESTDIR)$(datadir)/dkvm/,$(notdir $(SHEETS)) models.xml) \
+		$(DESTDIR)$(mandir)/man1/dkvm-patch.1 $(DESTDIR)$(mandir)/man5/dkvm.conf.5
 	! cmp -s packaging/dkvm.conf $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf || \
 		rm -f $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf
 	for d in $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(sysconfdir)/dkvm; do \
@@ -156,7 +163,7 @@ uninstall:
 
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
 clean:
-	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/*.a $(B)/*.json $(MAN) $(PROGRAMS)
+	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/*.a $(B)/*.json $(B)/darwin.xsl $(MAN) $(PROGRAMS)
 
 help:
 	@echo 'all          build dkvm-patch and its man pages (default)'

@@ -10,4 +10,4 @@
             ".previous\n")
 
 DKVM_EMBED(dkvm_data_models, "xslt/models.xml");
-DKVM_EMBED(dkvm_data_darwin, "xslt/darwin.xsl");
+DKVM_EMBED(dkvm_data_darwin, "darwin.xsl");

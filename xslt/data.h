@@ -5,5 +5,5 @@
 
 extern const char dkvm_data_models[];     /* models.xml */
 extern const char dkvm_data_models_end[]; /* one past its last byte */
-extern const char dkvm_data_darwin[];     /* darwin.xsl */
+extern const char dkvm_data_darwin[];     /* darwin.xsl with its parts, joined */
 extern const char dkvm_data_darwin_end[];

@@ -33,7 +33,7 @@ __asm__(
     ".data\n.global dkvm_data_models\ndkvm_data_models:\n.fill 65536, 1, 32\n"
     ".global dkvm_data_models_end\ndkvm_data_models_end:\n.byte 0\n"
     ".section .rodata\n.global dkvm_data_darwin\ndkvm_data_darwin:\n"
-    ".incbin \"xslt/darwin.xsl\"\n.global dkvm_data_darwin_end\ndkvm_data_darwin_end:\n.byte 0\n"
+    ".incbin \"darwin.xsl\"\n.global dkvm_data_darwin_end\ndkvm_data_darwin_end:\n.byte 0\n"
     ".previous\n");
 
 static GHashTable *facts_by_name, *patchers;
