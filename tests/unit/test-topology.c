@@ -1,41 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The oracle against every boot that was recorded, against the Python model, and the choice against
- * brute force.  Run in the top folder: the tables are in tests/data. */
+/* The oracle against every boot that was recorded, against the Python model.  Run in the top
+ * folder: the tables are in tests/data. */
 #include <json-glib/json-glib.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "xslt/topology-internal.h"
+#include "tests/unit/topology.h"
 
 #define MACHINE_LIMIT "MAX_CPUS is 64"
-
-enum {
-    V5_2 = 5002000,
-    V7_2 = 7002022,
-    V8_2 = 8002000,
-    V9_1 = 9001000,
-    V10 = 10000013,
-    V11_1 = 11001003
-};
-
-typedef struct {
-    guint model, stepping;
-} Cpu;
-
-static const Cpu penryn = {23, 3}, nehalem = {26, 3}, westmere = {44, 1}, cascadelake = {85, 6};
-
-static DkvmTopologyQuestion ask_about(gulong version, Cpu cpu, guint sockets, guint cores,
-                                      guint threads)
-{
-    return (DkvmTopologyQuestion){.qemu_version = version,
-                                  .skip_tsc = TRUE,
-                                  .vendor = "GenuineIntel",
-                                  .family = 6,
-                                  .model = cpu.model,
-                                  .stepping = cpu.stepping,
-                                  .macos = 1100,
-                                  .shape = {sockets, 1, 1, cores, threads}};
-}
 
 static Cpu cpu_of_kind(const char *kind)
 {
@@ -202,130 +174,6 @@ static void test_grid(void)
         count++;
     }
     g_assert_cmpuint(count, ==, 4 * 3 * 4 * 2);
-}
-
-static DkvmTopologyVerdict gate(guint model, guint stepping, DkvmMacos macos, char **why)
-{
-    DkvmTopologyQuestion question = ask_about(V10, (Cpu){model, stepping}, 1, 1, 1);
-
-    question.macos = macos;
-    return dkvm_topology_ask(&question, NULL, why);
-}
-
-/* facts/xnu.md 7, and the CPUs of models.xml where it uses them. */
-static void test_gate_by_version(void)
-{
-    static const struct {
-        guint model;
-        DkvmMacos macos;
-        gboolean passes;
-    } cases[] = {
-        {15, 1004, TRUE},  {15, 1011, TRUE},   {15, 1012, FALSE},  {15, 1400, FALSE},
-        {15, 0, TRUE},     {23, 1004, TRUE},   {23, 2600, TRUE},   {44, 1006, TRUE},
-        {44, 1500, TRUE},  {44, 0, TRUE},      {78, 1012, TRUE},   {85, 1012, FALSE},
-        {85, 1013, TRUE},  {85, 2600, TRUE},   {85, 0, TRUE},      {158, 1012, FALSE},
-        {158, 1013, TRUE}, {142, 1013, TRUE},  {125, 1015, FALSE}, {126, 1100, TRUE},
-        {159, 1500, TRUE}, {165, 1015, TRUE},  {165, 1400, TRUE},  {165, 0, TRUE},
-        {106, 0, FALSE},   {106, 1500, FALSE}, {0, 0, FALSE},      {0, 1500, FALSE},
-    };
-
-    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *why = NULL;
-        DkvmTopologyVerdict verdict = gate(cases[i].model, 9, cases[i].macos, &why);
-
-        g_test_message("model %u macOS %u: %s", cases[i].model, cases[i].macos, why);
-        g_assert_cmpint(verdict, ==,
-                        cases[i].passes ? DKVM_TOPOLOGY_BOOTS : DKVM_TOPOLOGY_CPU_GATE);
-    }
-}
-
-static void assert_why(guint model, guint stepping, DkvmMacos macos, const char *part)
-{
-    g_autofree char *why = NULL;
-
-    gate(model, stepping, macos, &why);
-    if (!strstr(why, part))
-        g_error("\"%s\" is not in: %s", part, why);
-}
-
-static void assert_no_note(guint model, guint stepping, DkvmMacos macos)
-{
-    g_autofree char *why = NULL;
-
-    gate(model, stepping, macos, &why);
-    g_assert_cmpstr(why, ==, "XNU starts with this shape.");
-}
-
-static void test_gate_words(void)
-{
-    assert_why(165, 2, 1300, "macOS 14 only");
-    assert_no_note(165, 2, 1400);
-    assert_why(165, 2, 0, "macOS 14 only");
-    assert_why(85, 6, 0, "only in macOS 10.13 and newer");
-    assert_no_note(85, 6, 1400);
-    assert_why(15, 3, 0, "only in macOS 10.11 and older");
-    assert_no_note(44, 1, 0);
-    assert_why(15, 3, 1015, "macOS 10.15 refuses family 6 model 15");
-    assert_why(85, 6, 1012, "macOS 10.12 refuses family 6 model 85");
-    assert_why(106, 6, 0, "every macOS refuses family 6 model 106");
-    assert_why(106, 6, 1400, "shows nothing");
-    assert_why(60, 1, 1400, "stepping=4");
-    assert_why(60, 1, 1400, "shows nothing");
-}
-
-static void test_haswell(void)
-{
-    static const struct {
-        guint model, stepping;
-        gboolean passes;
-    } cases[] = {{60, 2, FALSE}, {60, 3, TRUE}, {69, 0, FALSE}, {69, 1, TRUE},
-                 {70, 0, FALSE}, {70, 1, TRUE}, {63, 0, TRUE}};
-
-    for (guint i = 0; i < G_N_ELEMENTS(cases); i++)
-        for (DkvmMacos macos = 0; macos <= 1500; macos += 1500)
-            g_assert_cmpint(gate(cases[i].model, cases[i].stepping, macos, NULL), ==,
-                            cases[i].passes ? DKVM_TOPOLOGY_BOOTS : DKVM_TOPOLOGY_CPU_GATE);
-}
-
-static void test_vendor(void)
-{
-    static const char *const others[] = {
-        NULL, "", "GenuineInte", "GenuineIntel ", "genuineintel", "AuthenticAMD"};
-    DkvmTopologyQuestion question = ask_about(V10, cascadelake, 1, 4, 1);
-
-    for (guint i = 0; i < G_N_ELEMENTS(others); i++) {
-        question.vendor = others[i];
-        g_assert_cmpint(dkvm_topology_ask(&question, NULL, NULL), ==, DKVM_TOPOLOGY_CPU_GATE);
-    }
-    question = ask_about(V10, penryn, 1, 4, 1);
-    question.family = 15;
-    g_assert_cmpint(dkvm_topology_ask(&question, NULL, NULL), ==, DKVM_TOPOLOGY_CPU_GATE);
-}
-
-static void test_tsc(void)
-{
-    DkvmTopologyQuestion question = ask_about(V10, cascadelake, 1, 3, 1);
-    g_autofree char *xnu = NULL;
-    g_autofree char *kvm = NULL;
-    g_autofree char *tcg = NULL;
-
-    question.skip_tsc = FALSE;
-    g_assert_cmpint(dkvm_topology_ask(&question, &xnu, &tcg), ==, DKVM_TOPOLOGY_TSC);
-    g_assert_cmpstr(xnu, ==, "divide error");
-    g_assert_nonnull(strstr(tcg, "Penryn"));
-    question.tsc_leaf = TRUE; /* without KVM there is no such leaf */
-    g_assert_cmpint(dkvm_topology_ask(&question, NULL, NULL), ==, DKVM_TOPOLOGY_TSC);
-    question.kvm = TRUE;
-    g_assert_cmpint(dkvm_topology_ask(&question, NULL, NULL), ==, DKVM_TOPOLOGY_BOOTS);
-    question.tsc_leaf = FALSE;
-    g_assert_cmpint(dkvm_topology_ask(&question, NULL, &kvm), ==, DKVM_TOPOLOGY_TSC);
-    g_assert_nonnull(strstr(kvm, "vmware-cpuid-freq=on"));
-    question.model = 23;
-    question.shape.cores = 4;
-    g_assert_cmpint(dkvm_topology_ask(&question, NULL, NULL), ==, DKVM_TOPOLOGY_BOOTS);
-    question.model = 15;
-    question.macos = 1009;
-    g_assert_cmpint(dkvm_topology_ask(&question, NULL, NULL), ==, DKVM_TOPOLOGY_BOOTS);
 }
 
 static char *verdict_of(gulong version, Cpu cpu, DkvmMacos macos, const char *shape)
@@ -619,213 +467,6 @@ static void test_parse(void)
     g_assert_true(dkvm_shape_parse("255x1x4", &shape));
 }
 
-static gboolean choose(gulong version, Cpu cpu, const DkvmTopologyWish *wish, DkvmShape *shape,
-                       char **why)
-{
-    DkvmTopologyQuestion question = ask_about(version, cpu, 7, 7, 7);
-
-    question.skip_tsc = FALSE; /* the TSC gate is no matter of the shape */
-    *shape = (DkvmShape){0};
-    return dkvm_topology_choose(&question, wish, shape, why);
-}
-
-static void assert_choice(gulong version, Cpu cpu, DkvmTopologyWish wish, const char *want)
-{
-    DkvmShape shape;
-    g_autofree char *why = NULL;
-    g_autofree char *got = NULL;
-
-    if (!choose(version, cpu, &wish, &shape, &why))
-        g_error("%s", why);
-    g_assert_null(why);
-    got = g_strdup_printf("%ux%ux%u", shape.sockets, shape.cores, shape.threads);
-    g_assert_cmpstr(got, ==, want);
-    g_assert_cmpuint(shape.dies * shape.modules, ==, 1);
-}
-
-static void assert_no_choice(gulong version, Cpu cpu, DkvmTopologyWish wish, const char *part)
-{
-    DkvmShape shape;
-    g_autofree char *why = NULL;
-
-    g_assert_false(choose(version, cpu, &wish, &shape, &why));
-    if (!strstr(why, part))
-        g_error("\"%s\" is not in: %s", part, why);
-}
-
-/* Rows of design.md 4 and of the header. */
-static void test_choose_examples(void)
-{
-    assert_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 6, .smt = TRUE}, "1x3x2");
-    assert_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 6}, "1x6x1");
-    assert_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 7, .smt = TRUE}, "1x7x1");
-    assert_choice(V7_2, cascadelake, (DkvmTopologyWish){.vcpus = 6, .smt = TRUE}, "1x2x2");
-    assert_choice(V10, penryn, (DkvmTopologyWish){.vcpus = 6, .smt = TRUE}, "1x2x2");
-    assert_choice(V7_2, cascadelake, (DkvmTopologyWish){.vcpus = 4, .smt = TRUE}, "1x2x2");
-    assert_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 1, .smt = TRUE}, "1x1x1");
-    assert_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 0}, "1x1x1");
-    assert_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 16, .host_threads = 6}, "1x6x1");
-    assert_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 4000000000u}, "1x64x1");
-    /* Westmere: at most 15 cores, so 32 threads are 15 x 2. */
-    assert_choice(V10, westmere, (DkvmTopologyWish){.vcpus = 32, .smt = TRUE}, "1x15x2");
-    assert_choice(V8_2, cascadelake, (DkvmTopologyWish){.vcpus = 6}, "1x4x1");
-    assert_choice(0, cascadelake, (DkvmTopologyWish){.vcpus = 6}, "1x1x1");
-    assert_choice(0, penryn, (DkvmTopologyWish){.vcpus = 6, .smt = TRUE}, "1x2x2");
-}
-
-static void test_choose_keep_count(void)
-{
-    assert_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 6, .keep_count = TRUE, .smt = TRUE},
-                  "1x3x2");
-    /* Not limited by the host: the number is the user's. */
-    assert_choice(V10, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 6, .keep_count = TRUE, .host_threads = 2}, "1x6x1");
-    /* 7.2 needs powers of two per socket: three sockets. */
-    assert_choice(V7_2, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 6, .keep_count = TRUE, .smt = TRUE}, "3x1x2");
-    assert_choice(V7_2, cascadelake, (DkvmTopologyWish){.vcpus = 6, .keep_count = TRUE}, "3x2x1");
-    assert_choice(V7_2, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 7, .keep_count = TRUE, .smt = TRUE}, "7x1x1");
-    /* Two threads where one does not do: 16 cores are too many for Westmere. */
-    assert_choice(V7_2, westmere, (DkvmTopologyWish){.vcpus = 16, .keep_count = TRUE}, "1x8x2");
-    assert_no_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 80, .keep_count = TRUE},
-                     "64 as 1x64x1");
-    assert_no_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 0, .keep_count = TRUE},
-                     "1 as 1x1x1");
-    assert_no_choice(V10, cascadelake, (DkvmTopologyWish){.vcpus = 4000000000u, .keep_count = TRUE},
-                     "64 as 1x64x1");
-}
-
-static void test_choose_absent(void)
-{
-    static const gboolean half[] = {TRUE, TRUE, TRUE, TRUE, FALSE, FALSE, FALSE, FALSE};
-    static const gboolean six[] = {TRUE, TRUE, TRUE, TRUE, TRUE, TRUE, FALSE, FALSE};
-    static const gboolean three[] = {TRUE, TRUE, TRUE, FALSE};
-    static const gboolean odd[] = {TRUE, FALSE, TRUE, TRUE};
-    static const gboolean nobody[] = {FALSE, FALSE};
-    static const gboolean all[] = {TRUE, TRUE, TRUE, TRUE, TRUE, TRUE, TRUE, TRUE};
-
-    /* A list that is too short: the rest is absent. */
-    assert_choice(V10, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 8, .present = all, .present_count = 4}, "2x4x1");
-    assert_choice(V10, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 8, .present = half, .present_count = 8}, "2x4x1");
-    assert_choice(V7_2, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 8, .smt = TRUE, .present = half, .present_count = 8},
-                  "2x2x2");
-    /* All of them are present: as if there were no list. */
-    assert_choice(V7_2, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 4, .present = half, .present_count = 8}, "1x4x1");
-    assert_choice(V7_2, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 8, .present = six, .present_count = 8}, "4x2x1");
-    assert_choice(V7_2, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 4, .present = three, .present_count = 4}, "4x1x1");
-    assert_choice(V10, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 4, .present = odd, .present_count = 4}, "4x1x1");
-    assert_choice(V10, cascadelake,
-                  (DkvmTopologyWish){.vcpus = 8, .present = half, .present_count = 4}, "2x4x1");
-    assert_no_choice(V10, cascadelake,
-                     (DkvmTopologyWish){.vcpus = 2, .present = nobody, .present_count = 2},
-                     "whole sockets empty");
-}
-
-static void test_choose_refused(void)
-{
-    DkvmTopologyQuestion old = ask_about(V5_2, westmere, 1, 1, 1);
-    DkvmTopologyWish wish = {.vcpus = 4};
-    DkvmShape shape;
-    g_autofree char *why = NULL;
-
-    assert_no_choice(V10, (Cpu){106, 6}, wish, "Unsupported CPU");
-    assert_no_choice(V10, (Cpu){60, 1}, wish, "stepping=4");
-    old.macos = 1014;
-    g_assert_false(dkvm_topology_choose(&old, &wish, &shape, &why));
-    g_assert_nonnull(strstr(why, "No number of vCPUs"));
-}
-
-/* The best that a search of everything finds: total, then threads where SMT and the total is even.
- */
-static guint brute_force(gulong version, Cpu cpu, guint limit, gboolean smt)
-{
-    guint best = 0;
-
-    for (guint threads = 1; threads <= (smt ? 2u : 1u); threads++)
-        for (guint cores = 1; cores * threads <= limit; cores++) {
-            DkvmTopologyQuestion question = ask_about(version, cpu, 1, cores, threads);
-            guint total = cores * threads;
-
-            if (dkvm_topology_ask(&question, NULL, NULL) == DKVM_TOPOLOGY_BOOTS && total > best)
-                best = total;
-        }
-    return best;
-}
-
-static void check_property(gulong version, Cpu cpu, gboolean smt)
-{
-    guint before = 0;
-
-    for (guint vcpus = 1; vcpus <= 70; vcpus++) {
-        DkvmTopologyWish wish = {.vcpus = vcpus, .host_threads = 66, .smt = smt};
-        g_autofree char *why = NULL;
-        DkvmShape s;
-        DkvmTopologyQuestion question;
-        guint total;
-
-        g_assert_true(choose(version, cpu, &wish, &s, &why));
-        total = s.cores * s.threads;
-        question = ask_about(version, cpu, s.sockets, s.cores, s.threads);
-        g_assert_cmpint(dkvm_topology_ask(&question, NULL, NULL), ==, DKVM_TOPOLOGY_BOOTS);
-        g_assert_cmpuint(s.sockets, ==, 1);
-        g_assert_cmpuint(s.threads, <=, smt ? 2 : 1);
-        g_assert_cmpuint(total, <=, MIN(vcpus, 64));
-        g_assert_cmpuint(total, >=, before);
-        g_assert_cmpuint(total, ==, brute_force(version, cpu, MIN(vcpus, 66), smt));
-        before = total;
-        wish.vcpus = total; /* choosing again changes nothing */
-        g_assert_true(choose(version, cpu, &wish, &question.shape, &why));
-        g_assert_cmpmem(&s, sizeof s, &question.shape, sizeof s);
-    }
-}
-
-static void test_choose_properties(void)
-{
-    static const gulong versions[] = {0, V5_2, V7_2, V8_2, V9_1, V10, V11_1};
-    const Cpu cpus[] = {penryn, nehalem, westmere, cascadelake};
-
-    for (guint i = 0; i < G_N_ELEMENTS(versions); i++)
-        for (guint j = 0; j < G_N_ELEMENTS(cpus); j++) {
-            check_property(versions[i], cpus[j], FALSE);
-            check_property(versions[i], cpus[j], TRUE);
-        }
-}
-
-/* keep_count: nothing in fewer sockets boots, and what is given boots. */
-static void test_keep_count_properties(void)
-{
-    static const gulong versions[] = {V5_2, V7_2, V10};
-
-    for (guint i = 0; i < G_N_ELEMENTS(versions); i++)
-        for (guint vcpus = 1; vcpus <= 64; vcpus++) {
-            DkvmTopologyWish wish = {.vcpus = vcpus, .keep_count = TRUE};
-            g_autofree char *why = NULL;
-            DkvmShape s;
-
-            g_assert_true(choose(versions[i], westmere, &wish, &s, &why));
-            g_assert_cmpuint(s.sockets * s.cores * s.threads, ==, vcpus);
-            for (guint fewer = 1; fewer < s.sockets; fewer++)
-                for (guint threads = 1; threads <= 2; threads++) {
-                    DkvmTopologyQuestion question;
-
-                    if (vcpus % (fewer * threads))
-                        continue;
-                    question =
-                        ask_about(versions[i], westmere, fewer, vcpus / fewer / threads, threads);
-                    g_assert_cmpint(dkvm_topology_ask(&question, NULL, NULL), ==,
-                                    DKVM_TOPOLOGY_SHAPE);
-                }
-        }
-}
-
 static void assert_explains(const DkvmTopologyQuestion *question, gboolean boots,
                             const char *const *parts)
 {
@@ -888,11 +529,6 @@ int main(int argc, char **argv)
     g_test_add_func("/topology/boots", test_boots);
     g_test_add_func("/topology/held-out", test_held_out);
     g_test_add_func("/topology/grid", test_grid);
-    g_test_add_func("/topology/gate/version", test_gate_by_version);
-    g_test_add_func("/topology/gate/words", test_gate_words);
-    g_test_add_func("/topology/gate/haswell", test_haswell);
-    g_test_add_func("/topology/gate/vendor", test_vendor);
-    g_test_add_func("/topology/gate/tsc", test_tsc);
     g_test_add_func("/topology/macos", test_macos_rules);
     g_test_add_func("/topology/tree", test_tree);
     g_test_add_func("/topology/numbers", test_numbers);
@@ -904,12 +540,6 @@ int main(int argc, char **argv)
     g_test_add_func("/topology/limit", test_limit);
     g_test_add_func("/topology/invalid", test_invalid_shape);
     g_test_add_func("/topology/parse", test_parse);
-    g_test_add_func("/topology/choose/examples", test_choose_examples);
-    g_test_add_func("/topology/choose/keep-count", test_choose_keep_count);
-    g_test_add_func("/topology/choose/absent", test_choose_absent);
-    g_test_add_func("/topology/choose/refused", test_choose_refused);
-    g_test_add_func("/topology/choose/properties", test_choose_properties);
-    g_test_add_func("/topology/choose/keep-count-properties", test_keep_count_properties);
     g_test_add_func("/topology/explain", test_explain);
     return g_test_run();
 }
