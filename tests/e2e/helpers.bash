@@ -10,10 +10,11 @@ export DKVM TOP
 
 # beside SUITE PROGRAM ARGUMENT...: the libvirtd of Debian 12 (bookworm) or of Debian 13 (trixie).
 beside() {
-    local suite=$1 program=$2 code=0 log=$BATS_TEST_TMPDIR/log
+    local suite=$1 program=$2 code=0 log=$BATS_TEST_TMPDIR/log deadline=900
+    [ -z "${DKVM_LONG-}" ] || deadline=7200
     shift 2
     DKVM_SUITE=$suite PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8 \
-        timeout --kill-after=10 900 "$BATS_TEST_DIRNAME/ns-libvirtd" --suite "$suite" -- \
+        timeout --kill-after=10 $deadline "$BATS_TEST_DIRNAME/ns-libvirtd" --suite "$suite" -- \
         /usr/bin/python3 "$BATS_TEST_DIRNAME/$program" "$@" > "$log" 2>&1 || code=$?
     # What was measured or counted.
     sed -n "s/^# /# $suite: /p" "$log" >&3

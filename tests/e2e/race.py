@@ -4,6 +4,9 @@
 dkvm-patch reads the definition (read 1), works, reads it again (read 2) and stores it (define 1)."""
 
 import os
+import random
+import threading
+import time
 
 import libvirt
 
@@ -126,18 +129,51 @@ def _():
     rig.need(patched(other), f"the other one was not patched: {done.err}")
 
 
-ROUNDS = int(os.environ.get("DKVM_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("DKVM_ROUNDS", "1000" if os.environ.get("DKVM_LONG") else "20"))
+# Before the first read, before the second, before a third because of the second.
+MOMENTS = [("read 1",), ("read 2",), ("read 2", "read 3")]
 
 
-@rig.test(f"{ROUNDS} edits, each anywhere between the first read and the second: none is lost")
+@rig.test(f"{ROUNDS} edits, each anywhere between the first read and the last: none is lost")
 def _():
     domain = fresh()
     for number in range(ROUNDS):
         title = f"<title>round {number}</title>"
-        # Dry runs, checks and the like read as often.
-        patch(0, f"read {1 + number % 2} {EDIT.replace(TITLE, title)}")
+        patch(0, *(f"{moment} {EDIT.replace(TITLE, title)}" for moment in MOMENTS[number % len(MOMENTS)]))
         rig.need(title in rig.definition(domain) and patched(domain), f"round {number}: the edit is lost")
         rig.live(0, "--facts", str(FACTS), "--revert", "--forget", "mac")
+
+
+def edit_after(seconds, title):
+    """Another client's edit, in one call: virsh desc --config does the same."""
+    time.sleep(seconds)
+    OTHER.lookupByName("mac").setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, title, None, None,
+                                          libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+
+
+OTHER = rig.connect()
+
+
+@rig.test(f"{ROUNDS} edits at any time at all: every one that is lost is reported")
+def _():
+    domain = fresh()
+    begin = time.monotonic()
+    rig.live(0, "--facts", str(FACTS), "mac")
+    whole = time.monotonic() - begin
+    lost = reported = 0
+    for number in range(ROUNDS):
+        domain = fresh()
+        title = f"number {number}"
+        other = threading.Thread(target=edit_after, args=(random.uniform(0, 1.1 * whole), title))
+        other.start()
+        done = rig.live(None, "--facts", str(FACTS), "mac")
+        other.join()
+        rig.need(done.code in (0, 7), f"round {number}: exit {done.code}: {done.err}")
+        stays = f"<title>{title}</title>" in rig.definition(domain)
+        lost += not stays
+        reported += done.code == 7 and "mac" in done.err
+        rig.need(stays or done.code == 7, f"round {number}: the edit is lost and nobody says so")
+    print(f"# {ROUNDS} edits at any time: {lost} lost, {reported} reported as lost or in doubt")
 
 
 rig.run()
