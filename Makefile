@@ -114,12 +114,13 @@ demo: test-deps
 # Everything once, at most 30 minutes on 2 cores.
 check: test-deps
 	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH)
-	DKVM_BUILD=$(B) tests/run check
+	DKVM_BUILD=$(B) tests/run
 
-# Without a limit: all inputs on both libvirts, long fuzzing, sanitizers, valgrind, coverage.
+# Without a limit: all repetitions, long fuzzing, sanitizers, valgrind, coverage, ratios.  Goes on where it
+# was stopped; its table is in $(B)/check-long.
 check-long: test-deps
 	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH)
-	DKVM_BUILD=$(B) tests/run long
+	DKVM_BUILD=$(B) tests/long
 
 bench: test-deps
 	@$(MAKE) --no-print-directory all $(BENCH)

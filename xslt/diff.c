@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lib/error.h"
+
+#define MAX_SECONDS 60 /* of computing */
 
 static int memory_file(const char *text)
 {
@@ -33,6 +36,13 @@ static char *fail(GError **error, const char *reason)
     return NULL;
 }
 
+/* Both files are in memory, so time that passes is time that it computes. */
+static void limit_time(gpointer data)
+{
+    const struct rlimit limit = {MAX_SECONDS, MAX_SECONDS};
+    setrlimit(RLIMIT_CPU, &limit);
+}
+
 char *dkvm_diff(const char *before, const char *after, const char *label, GError **error)
 {
     g_autoptr(GError) inner = NULL;
@@ -45,6 +55,7 @@ char *dkvm_diff(const char *before, const char *after, const char *label, GError
     }
     g_autoptr(GSubprocessLauncher) launcher =
         g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE);
+    g_subprocess_launcher_set_child_setup(launcher, limit_time, NULL, NULL);
     g_subprocess_launcher_take_fd(launcher, a, 3);
     g_subprocess_launcher_take_fd(launcher, b, 4);
     g_autoptr(GSubprocess) diff =
@@ -55,7 +66,7 @@ char *dkvm_diff(const char *before, const char *after, const char *label, GError
     }
     /* 0: equal, 1: different */
     if (!g_subprocess_get_if_exited(diff) || g_subprocess_get_exit_status(diff) > 1) {
-        return fail(error, "diff(1) failed");
+        return fail(error, "diff(1) failed, or took too long");
     }
     gsize length = 0;
     const char *text = g_bytes_get_data(out, &length);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xslt/json.h"
 
+#include <string.h>
+
 #include "lib/error.h"
 
 #define MAX_DEPTH 32
 
 /* Nested too deeply, or with something outside of strings that JSON does not have: json-glib skips
- * comments, and a quote in one would hide brackets from us.  json-glib judges the rest. */
+ * comments, and a quote in one would hide brackets from us; or with a NUL, where C would end the
+ * string.  json-glib judges the rest. */
 static gboolean refused(const char *text, gsize length)
 {
     guint depth = 0;
@@ -14,6 +17,8 @@ static gboolean refused(const char *text, gsize length)
 
     for (gsize i = 0; i < length; i++) {
         char c = text[i];
+        if (string && c == '\\' && length - i > 5 && memcmp(text + i, "\\u0000", 6) == 0)
+            return TRUE;
         if (string && c == '\\')
             i++;
         else if (c == '"')
@@ -43,9 +48,10 @@ JsonObject *dkvm_json_object(const char *text, gsize length, GError **error)
         return NULL;
     }
     if (refused(text, length)) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "it is not JSON that is accepted here: comments, or more than %d levels deep",
-                    MAX_DEPTH);
+        g_set_error(
+            error, DKVM_ERROR, DKVM_ERROR_INPUT,
+            "it is not JSON that is accepted here: comments, a NUL, or more than %d levels deep",
+            MAX_DEPTH);
         return NULL;
     }
     if (!json_parser_load_from_data(parser, text, (gssize)length, &cause)) {

@@ -74,6 +74,11 @@ static gboolean check(const DkvmOptions *o, GError **error)
     if (o->forget && !o->revert) {
         return usage(error, "--forget goes with --revert");
     }
+    if (o->revert && g_hash_table_size(o->set) > 0) {
+        return usage(error,
+                     "--set does not go with --revert, which takes everything back; one part is "
+                     "taken back with --set PART=auto alone");
+    }
     if (o->check && (o->revert || o->create)) {
         return usage(error, "--check goes neither with --revert nor with --create");
     }

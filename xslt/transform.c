@@ -144,7 +144,8 @@ DkvmStylesheet *dkvm_stylesheet_new(const char *text, gsize length, const char *
     xsltStylesheet *compiled = xsltParseStylesheetDoc(doc);
     xsltSetGenericErrorFunc(NULL, NULL);
     xmlSetGenericErrorFunc(NULL, NULL);
-    if (compiled == NULL || compiled->errors > 0) {
+    /* A warning is an instruction that libxslt does not know and would leave out. */
+    if (compiled == NULL || compiled->errors > 0 || compiled->warnings > 0) {
         g_strchomp(said->str);
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
                     "cannot use the stylesheet %s: %s; correct or remove it", name, said->str);

@@ -29,6 +29,8 @@ load helpers
 -f --create --revert domain.xml
 -f --create --check domain.xml
 -f --forget domain.xml
+-f --revert -s video=auto domain.xml
+--revert --set topology=1x4x1 mac
 -f --check --revert domain.xml
 --all mac
 --all -f domain.xml

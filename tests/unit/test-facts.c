@@ -146,6 +146,7 @@ static const char *const refused[][2] = {
     {"{\"host\": {\"smt\": null}}", "host.smt"},
     {"{\"host\": {\"source\": \"a\\nb\"}}", "host.source"},
     {"{\"host\": {\"source\": \"\"}}", "host.source"},
+    {"{\"host\": {\"source\": \"a\\u0000b\"}}", "NUL"},
     {"{\"libvirt\": {\"version\": 9000000}}", "libvirt.version"},
     {"{\"libvirt\": {\"version\": \"9\"}}", "libvirt.version"},
     {"{\"emulator\": {\"path\": \"qemu\"}}", "emulator.path"},
