@@ -5,8 +5,10 @@
     __asm__(".section .rodata\n"                                                                   \
             ".global " #symbol "\n" #symbol ":\n"                                                  \
             ".incbin \"" file "\"\n"                                                               \
-            ".global " #symbol "_end\n" #symbol "_end:\n"                                          \
-            ".byte 0\n"                                                                            \
+            ".set " #symbol "_stop, .\n"                                                           \
+            ".byte 0\n.balign 8\n"                                                                 \
+            ".global " #symbol "_size\n" #symbol "_size:\n"                                        \
+            ".quad " #symbol "_stop - " #symbol "\n"                                               \
             ".previous\n")
 
 DKVM_EMBED(dkvm_data_models, "xslt/models.xml");

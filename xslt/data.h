@@ -3,7 +3,9 @@
  * needs no file of its own to run, and /usr/share/dkvm is for people to read. */
 #pragma once
 
-extern const char dkvm_data_models[];     /* models.xml */
-extern const char dkvm_data_models_end[]; /* one past its last byte */
-extern const char dkvm_data_darwin[];     /* darwin.xsl with its parts, joined */
-extern const char dkvm_data_darwin_end[];
+#include <stdint.h>
+
+extern const char dkvm_data_models[]; /* models.xml */
+extern const uint64_t dkvm_data_models_size;
+extern const char dkvm_data_darwin[]; /* darwin.xsl with its parts, joined */
+extern const uint64_t dkvm_data_darwin_size;

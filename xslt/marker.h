@@ -23,7 +23,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmMarker, dkvm_marker_free)
  * are DKVM_ERROR_INPUT naming what is wrong and how to get rid of it. */
 DkvmMarker *dkvm_marker_read(const xmlNode *domain, GError **error);
 
-/* Whether MARKER, written, could be read again: its changes are at places that a marker may speak of. */
+/* Whether MARKER, written, could be read again: its changes are at places that a marker may speak
+ * of. */
 gboolean dkvm_marker_is_readable(const DkvmMarker *marker);
 
 /* Puts MARKER into DOMAIN's metadata, in the place of an earlier one. */

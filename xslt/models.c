@@ -14,9 +14,8 @@ xmlDoc *dkvm_models_document(void)
     static xmlDoc *document;
 
     if (g_once_init_enter(&document)) {
-        gsize size = (gsize)(dkvm_data_models_end - dkvm_data_models);
-        xmlDoc *parsed = xmlReadMemory(dkvm_data_models, (int)size, "models.xml", NULL,
-                                       XML_PARSE_NONET | XML_PARSE_NOBLANKS);
+        xmlDoc *parsed = xmlReadMemory(dkvm_data_models, (int)dkvm_data_models_size, "models.xml",
+                                       NULL, XML_PARSE_NONET | XML_PARSE_NOBLANKS);
 
         g_assert(parsed); /* compiled in, and test-models reads it */
         g_once_init_leave(&document, parsed);

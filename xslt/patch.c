@@ -27,8 +27,8 @@ DkvmPatcher *dkvm_patcher_new(const DkvmFacts *facts, const char *osk, const cha
     patcher->osk = osk;
     patcher->model = model;
     patcher->admin = admin;
-    patcher->darwin = dkvm_stylesheet_new(dkvm_data_darwin, dkvm_data_darwin_end - dkvm_data_darwin,
-                                          "darwin.xsl", error);
+    patcher->darwin =
+        dkvm_stylesheet_new(dkvm_data_darwin, dkvm_data_darwin_size, "darwin.xsl", error);
     if (patcher->darwin == NULL) {
         return NULL;
     }

@@ -266,7 +266,6 @@ static DkvmQmpAnswer *ask(Session *session, GError **error)
 {
     g_autoptr(DkvmQmpAnswer) answer = g_new0(DkvmQmpAnswer, 1);
     g_autoptr(JsonObject) greeting = message(session, error);
-    g_autoptr(JsonObject) reply = NULL;
     g_autoptr(GError) cause = NULL;
 
     answer->missing =
@@ -277,8 +276,8 @@ static DkvmQmpAnswer *ask(Session *session, GError **error)
         fail(session, "it does not speak QMP", error);
         return NULL;
     }
-    reply = command(session, "{\"execute\":\"qmp_capabilities\"}\n", &cause);
-    if (!cause)
+    g_autoptr(JsonObject) ready = command(session, "{\"execute\":\"qmp_capabilities\"}\n", &cause);
+    if (ready)
         ask_version(session, answer, &cause);
     if (!cause)
         answer->applesmc = ask_property(session, "isa-applesmc", "osk", &cause);

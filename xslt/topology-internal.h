@@ -5,9 +5,9 @@
 #include "xslt/topology.h"
 
 /* XNU's MAX_CPUS (osfmk/i386/mp.h): it has no room for more. */
-#define DKVM_XNU_MAX_CPUS 64
+#define DKVM_XNU_MAX_CPUS 64U
 /* The largest shape that is looked at, so that a domain's absurd number costs nothing. */
-#define DKVM_SHAPE_MAX 1024
+#define DKVM_SHAPE_MAX 1024U
 
 /* What one QEMU tells its guest about one shape. */
 typedef struct {

@@ -29,12 +29,13 @@
 /* Instead of the ones in data.c: models.xml is put here at run time, so that it can be changed, and
  * filled up with blanks, which XML allows at the end. */
 #define MODELS_ROOM 65536
-__asm__(
-    ".data\n.global dkvm_data_models\ndkvm_data_models:\n.fill 65536, 1, 32\n"
-    ".global dkvm_data_models_end\ndkvm_data_models_end:\n.byte 0\n"
-    ".section .rodata\n.global dkvm_data_darwin\ndkvm_data_darwin:\n"
-    ".incbin \"darwin.xsl\"\n.global dkvm_data_darwin_end\ndkvm_data_darwin_end:\n.byte 0\n"
-    ".previous\n");
+__asm__(".data\n.global dkvm_data_models\ndkvm_data_models:\n.fill 65536, 1, 32\n"
+        ".global dkvm_data_models_size\ndkvm_data_models_size:\n.quad 65536\n"
+        ".section .rodata\n.global dkvm_data_darwin\ndkvm_data_darwin:\n"
+        ".incbin \"darwin.xsl\"\n.set dkvm_data_darwin_stop, .\n.byte 0\n.balign 8\n"
+        ".global dkvm_data_darwin_size\ndkvm_data_darwin_size:\n.quad dkvm_data_darwin_stop - "
+        "dkvm_data_darwin\n"
+        ".previous\n");
 
 static GHashTable *facts_by_name, *patchers;
 static DkvmConfig *config;
