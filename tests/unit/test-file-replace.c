@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "lib/error.h"
-#include "lib/file.h"
+#include "tests/unit/files.h"
 
 /* ---- failing system calls ----------------------------------------------------------------- */
 
@@ -128,31 +128,6 @@ int openat(int dir, const char *name, int flags, ...)
 }
 
 /* ---- helpers ------------------------------------------------------------------------------ */
-
-static char *top; /* a directory of this process */
-
-static char *at(const char *name)
-{
-    return g_build_filename(top, name, NULL);
-}
-
-static void put(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-
-    g_assert_nonnull(file);
-    g_assert_cmpint(fputs(text, file), >=, 0);
-    g_assert_cmpint(fclose(file), ==, 0);
-}
-
-static void assert_content(const char *path, const char *expected)
-{
-    g_autoptr(GError) error = NULL;
-    g_autofree char *text = dkvm_file_read(path, 1000, NULL, &error);
-
-    g_assert_no_error(error);
-    g_assert_cmpstr(text, ==, expected);
-}
 
 static void assert_entries(guint expected)
 {

@@ -61,6 +61,25 @@ static GStrv read_lines(const char *path)
     return g_strsplit(g_strchomp(text), "\n", -1);
 }
 
+/* Calls CHECK with the columns of every line that is no comment; how many there were. */
+static guint check_lines(const char *path, guint width, void (*check)(GStrv columns))
+{
+    g_auto(GStrv) lines = read_lines(path);
+    guint count = 0;
+
+    for (guint i = 0; lines[i]; i++) {
+        g_auto(GStrv) columns = g_strsplit(lines[i], "\t", -1);
+
+        if (lines[i][0] == '#')
+            continue;
+        g_test_message("%s:%u", path, i + 1);
+        g_assert_cmpuint(g_strv_length(columns), ==, width);
+        check(columns);
+        count++;
+    }
+    return count;
+}
+
 static void test_boots(void)
 {
     g_auto(GStrv) lines = read_lines("tests/data/xnu-boots.jsonl");
@@ -124,20 +143,7 @@ static void check_held_out(GStrv c)
 
 static void test_held_out(void)
 {
-    g_auto(GStrv) lines = read_lines("tests/data/xnu-held-out.tsv");
-    guint count = 0;
-
-    for (guint i = 0; lines[i]; i++) {
-        g_auto(GStrv) columns = g_strsplit(lines[i], "\t", -1);
-
-        if (lines[i][0] == '#')
-            continue;
-        g_test_message("line %u", i + 1);
-        g_assert_cmpuint(g_strv_length(columns), ==, 13);
-        check_held_out(columns);
-        count++;
-    }
-    g_assert_cmpuint(count, ==, 342);
+    g_assert_cmpuint(check_lines("tests/data/xnu-held-out.tsv", 13, check_held_out), ==, 342);
 }
 
 static void check_grid_line(GStrv c)
@@ -161,19 +167,7 @@ static void check_grid_line(GStrv c)
 
 static void test_grid(void)
 {
-    g_auto(GStrv) lines = read_lines("tests/data/xnu-grid.tsv");
-    guint count = 0;
-
-    for (guint i = 0; lines[i]; i++) {
-        g_auto(GStrv) columns = g_strsplit(lines[i], "\t", -1);
-
-        if (lines[i][0] == '#')
-            continue;
-        g_test_message("line %u", i + 1);
-        check_grid_line(columns);
-        count++;
-    }
-    g_assert_cmpuint(count, ==, 4 * 3 * 4 * 2);
+    g_assert_cmpuint(check_lines("tests/data/xnu-grid.tsv", 5, check_grid_line), ==, 4 * 3 * 4 * 2);
 }
 
 static char *verdict_of(gulong version, Cpu cpu, DkvmMacos macos, const char *shape)
