@@ -238,6 +238,8 @@ refused() { # CODE TEXT...
     sheet 50-loop.xsl <<< "<xsl:template match='domain'>
 <xsl:value-of select='count(//node()[count(//node()[count(//node()[count(//node()) = 1]) = 1]) = 1])'/></xsl:template>"
     refused 4 '50-loop\.xsl'
+    # libxml2 leaks the string that it cannot make longer.
+    export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
     sheet 50-loop.xsl <<< "<xsl:template match='domain'><xsl:call-template name='a'/></xsl:template>
 <xsl:template name='a'><xsl:param name='x' select='\"xxxxxxxxxxxxxxxx\"'/>
 <xsl:call-template name='a'><xsl:with-param name='x' select='concat(\$x, \$x)'/></xsl:call-template></xsl:template>"
