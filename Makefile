@@ -180,12 +180,14 @@ help:
 	@echo 'deps         install the Debian packages that all this needs'
 	@echo 'clean        remove what was built, keep the cache'
 
-# The libraries' names, for the scripts that compile by themselves.
+# The libraries' names and the folders with code, for the scripts that compile by themselves.
 packages:
 	@echo $(PKGS)
+parts:
+	@echo $(PARTS)
 
 -include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH).d
-.PHONY: all packages deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
+.PHONY: all packages parts deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
 	install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -70,7 +70,7 @@ refused() { # FILE ARGUMENT...
     for file in dtd-external dtd-network dtd-public entity-external entity-parameter xinclude stylesheet-pi; do
         ASAN_OPTIONS=detect_leaks=0 strace -f -e trace=openat,open,connect,socket -o trace \
             "$DKVM" -f --facts facts.json "$EVIL/$file.xml" > out 2> err || true
-        if grep -E 'passwd|connect|x\.dtd' trace; then fail "$file.xml"; fi
+        if grep -v '\.gcda' trace | grep -E 'passwd|connect|x\.dtd'; then fail "$file.xml"; fi
     done
 }
 

@@ -192,6 +192,73 @@ static void test_empty_metadata(void)
 
 /* An attribute that we took away returns to its place: reverting a file gives the same bytes. */
 
+/* ---- what libvirt and the user did in between ---- */
+
+#define DISK(dev)                                                                                  \
+    "    <disk type='file' device='disk'>\n      <target dev='" dev "' bus='sata'/>\n    "         \
+                                                                    "</disk>\n"
+#define ADDRESS(slot)                                                                              \
+    "      <address type='pci' domain='0x0000' bus='0x00' slot='" slot "' function='0x0'/>\n"
+
+/* Which disk boots is decided by the order. */
+static void test_order_of_disks(void)
+{
+    g_autofree char *text = replaced(plain_domain, "    <controller type='usb'",
+                                     DISK("sdb") "    <controller type='usb'");
+    g_autofree char *once = patched_text(text, &as_installed);
+    g_autofree char *without = replaced(once, DISK("sdb"), "");
+    g_autofree char *sorted =
+        replaced(without, "    <disk type='file' device='disk'>\n      <driver",
+                 DISK("sdb") "    <disk type='file' device='disk'>\n      <driver");
+    g_autoptr(DkvmPatched) back = revert(sorted, FALSE);
+    g_assert_cmpstr(back->xml, ==, text);
+}
+
+/* The balloon had an address, which is another device's now: libvirt gives it another. */
+static void test_address_taken(void)
+{
+    g_autofree char *once = patched_text(plain_domain, &as_installed);
+    g_autofree char *taken =
+        replaced(once, "    <memballoon",
+                 "    <rng model='virtio'>\n" ADDRESS("0x05") "    </rng>\n    <memballoon");
+    g_autoptr(DkvmPatched) back = revert(taken, FALSE);
+    g_autofree char *expected = replaced(
+        plain_domain, "    <memballoon model='virtio'>\n" ADDRESS("0x05") "    </memballoon>\n",
+        "    <rng model='virtio'>\n" ADDRESS(
+            "0x05") "    </rng>\n    <memballoon model='virtio'/>\n");
+    g_assert_cmpstr(back->xml, ==, expected);
+}
+
+/* libvirt refuses an ISA card with a PCI address, which it gave to the card that we made of it. */
+static void test_isa_sound(void)
+{
+    g_autofree char *text =
+        replaced(plain_domain, "<sound model='ich6'>\n" ADDRESS("0x04") "    </sound>",
+                 "<sound model='sb16'/>");
+    g_autofree char *once = patched_text(text, &as_installed);
+    assert_lacks(once, "\n    <sound model='sb16'");
+    g_autofree char *placed =
+        replaced(once, "\n    <sound model='ich9'/>",
+                 "\n    <sound model='ich9'>\n" ADDRESS("0x1b") "    </sound>");
+    g_autoptr(DkvmPatched) back = revert(placed, FALSE);
+    g_assert_cmpstr(back->xml, ==, text);
+}
+
+/* A controller that libvirt put in the place of one that we took away makes room for it. */
+static void test_controller_put_back(void)
+{
+    Options old = {.macos = (char *)"10.6"};
+    g_auto(Bench) bench = bench_new(&hosts[0]);
+    g_autofree char *once = must_patch(&bench, plain_domain, &as_installed, &old);
+    assert_contains(once, "controller[usb-0-qemu-xhci]");
+    g_autofree char *filled = replaced(
+        once, "    <controller type='sata'",
+        "    <controller type='usb' index='0' model='qemu-xhci'/>\n    <controller type='sata'");
+    g_autoptr(DkvmPatched) back = revert(filled, FALSE);
+    g_autofree char *is = without_order(back->xml), *was = without_order(plain_domain);
+    g_assert_cmpstr(is, ==, was);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -208,5 +275,9 @@ int main(int argc, char **argv)
     g_test_add_func("/revert/words-of-the-user", test_words_of_the_user_stay);
     g_test_add_func("/revert/declared-before", test_declared_before);
     g_test_add_func("/revert/empty-metadata", test_empty_metadata);
+    g_test_add_func("/revert/order-of-disks", test_order_of_disks);
+    g_test_add_func("/revert/address-taken", test_address_taken);
+    g_test_add_func("/revert/isa-sound", test_isa_sound);
+    g_test_add_func("/revert/controller-put-back", test_controller_put_back);
     return g_test_run();
 }
