@@ -68,22 +68,23 @@ static void drop_lone_blanks(xmlNode *node)
 }
 
 /* The end of a comment, a CDATA section or a processing instruction that starts at P; P if none
- * does. */
-static const char *skip_opaque(const char *p)
+ * does.  Nothing at or behind LIMIT is read, here and below. */
+static const char *skip_opaque(const char *p, const char *limit)
 {
     static const char *const pairs[][2] = {{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}};
     for (gsize i = 0; i < G_N_ELEMENTS(pairs); i++) {
-        if (g_str_has_prefix(p, pairs[i][0])) {
-            const char *end = strstr(p, pairs[i][1]);
-            return end ? end : p + strlen(p);
+        gsize length = strlen(pairs[i][0]), rest = (gsize)(limit - p);
+        if (rest >= length && memcmp(p, pairs[i][0], length) == 0) {
+            const char *end = memmem(p, rest, pairs[i][1], strlen(pairs[i][1]));
+            return end ? end : limit;
         }
     }
     return p;
 }
 
-static const char *end_of_tag(const char *p)
+static const char *end_of_tag(const char *p, const char *limit)
 {
-    for (char quote = '\0'; *p != '\0' && (quote != '\0' || *p != '>'); p++) {
+    for (char quote = '\0'; p < limit && (quote != '\0' || *p != '>'); p++) {
         if (quote == '\0' && (*p == '"' || *p == '\'')) {
             quote = *p;
         } else if (*p == quote) {
@@ -116,18 +117,17 @@ static gboolean is_mixed(const xmlNode *node)
 
 /* libxml2 compares every attribute of a tag with every other: hours for as many as the size limit
  * allows. */
-static gboolean has_giant_tag(const char *text)
+static gboolean has_giant_tag(const char *text, gsize length)
 {
-    for (const char *p = strchr(text, '<'); p != NULL; p = strchr(p + 1, '<')) {
-        const char *after = skip_opaque(p);
-        const char *end = after == p ? end_of_tag(p) : after;
+    const char *limit = text + length;
+    const char *p = memchr(text, '<', length);
+    while (p != NULL) {
+        const char *after = skip_opaque(p, limit);
+        const char *end = after == p ? end_of_tag(p, limit) : after;
         if (after == p && end - p > DKVM_XML_MAX_TAG) {
             return TRUE;
         }
-        if (*end == '\0') {
-            return FALSE;
-        }
-        p = end;
+        p = memchr(end, '<', (gsize)(limit - end));
     }
     return FALSE;
 }
@@ -157,7 +157,7 @@ DkvmDoc *dkvm_xml_parse(const char *text, gsize length, const char *what, GError
                     "cannot read %s: it has NUL bytes; give XML in UTF-8", what);
         return NULL;
     }
-    if (has_giant_tag(text)) {
+    if (has_giant_tag(text, length)) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
                     "cannot read %s: a tag longer than %d bytes; this is not a libvirt domain",
                     what, DKVM_XML_MAX_TAG);
