@@ -115,25 +115,36 @@ static void add_element(Comparison *c, xmlNode *parent, xmlNode *element)
     }
 }
 
-/* A step that nothing in TARGET_PARENT has: what ELEMENT would be called if it came back after its
- * like. */
-static char *free_step(xmlNode *target_parent, const xmlNode *element)
+static gboolean is_removed(const DkvmChanges *changes, const char *at)
 {
+    for (guint i = 0; i < changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(changes->list, i);
+        if (change->kind == DKVM_CHANGE_REMOVE && g_str_equal(change->at, at)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* A locator that nothing in the target has, and nothing else that was removed: what ELEMENT would
+ * be called if it came back after its like. */
+static char *free_locator(const Comparison *c, xmlNode *target_parent, const xmlNode *element)
+{
+    g_autofree char *parent = dkvm_locator(c->target, target_parent);
     g_autofree char *step = dkvm_locator_step(element);
     step[strcspn(step, "#")] = '\0';
-    char *candidate = g_strdup(step);
-    for (guint n = 1; dkvm_locator_find(target_parent, candidate) != NULL; n++) {
-        g_free(candidate);
-        candidate = g_strdup_printf("%s#%u", step, n);
+    char *at = *parent ? g_strconcat(parent, "/", step, NULL) : g_strdup(step);
+    g_autofree char *plain = g_strdup(at);
+    for (guint n = 1; dkvm_locator_find(c->target, at) != NULL || is_removed(c->changes, at); n++) {
+        g_free(at);
+        at = g_strdup_printf("%s#%u", plain, n);
     }
-    return candidate;
+    return at;
 }
 
 static void remove_element(Comparison *c, xmlNode *target_parent, xmlNode *element)
 {
-    g_autofree char *parent = dkvm_locator(c->target, target_parent);
-    g_autofree char *step = free_step(target_parent, element);
-    g_autofree char *at = *parent ? g_strconcat(parent, "/", step, NULL) : g_strdup(step);
+    g_autofree char *at = free_locator(c, target_parent, element);
     DkvmChange *change = dkvm_changes_add(c->changes, DKVM_CHANGE_REMOVE, at, element, NULL, FALSE);
     change->base = element;
     for (const xmlNode *n = element->prev; n != NULL; n = n->prev) {

@@ -196,7 +196,7 @@ static void test_empty_metadata(void)
 
 #define DISK(dev)                                                                                  \
     "    <disk type='file' device='disk'>\n      <target dev='" dev "' bus='sata'/>\n    "         \
-                                                                    "</disk>\n"
+    "</disk>\n"
 #define ADDRESS(slot)                                                                              \
     "      <address type='pci' domain='0x0000' bus='0x00' slot='" slot "' function='0x0'/>\n"
 
@@ -259,6 +259,20 @@ static void test_controller_put_back(void)
     g_assert_cmpstr(is, ==, was);
 }
 
+/* Two that nothing tells apart, both let go with the rest that nothing uses. */
+static void test_equal_controllers(void)
+{
+    g_autofree char *text = replaced(plain_domain, "    <controller type='sata'",
+                                     "    <controller type='usb' index='1' model='piix3-uhci'/>\n"
+                                     "    <controller type='usb' index='1' model='piix3-uhci'/>\n"
+                                     "    <controller type='sata'");
+    g_autofree char *once = patched_text(text, &as_empty);
+    assert_contains(once, "at='devices/controller[usb-1-piix3-uhci]#1'");
+    g_autoptr(DkvmPatched) back = revert(once, FALSE);
+    g_autofree char *is = without_order(back->xml), *was = without_order(text);
+    g_assert_cmpstr(is, ==, was);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -278,6 +292,7 @@ int main(int argc, char **argv)
     g_test_add_func("/revert/order-of-disks", test_order_of_disks);
     g_test_add_func("/revert/address-taken", test_address_taken);
     g_test_add_func("/revert/isa-sound", test_isa_sound);
+    g_test_add_func("/revert/equal-controllers", test_equal_controllers);
     g_test_add_func("/revert/controller-put-back", test_controller_put_back);
     return g_test_run();
 }
