@@ -41,7 +41,7 @@ static const struct {
      "remove b;"},
     {"removed-of-many", "<domain><a/><a/><a/></domain>",
      "<domain dkvm-id='0'><a dkvm-id='1'/><a dkvm-id='3'/></domain>", "remove a#2;"},
-    {"all-removed", "<domain><a/><a/></domain>", "<domain dkvm-id='0'/>", "remove a;remove a;"},
+    {"all-removed", "<domain><a/><a/></domain>", "<domain dkvm-id='0'/>", "remove a;remove a#1;"},
     {"inside", "<domain><d><e><f g='1'/></e></d></domain>",
      "<domain dkvm-id='0'><d dkvm-id='1'><e dkvm-id='2'><f g='2'/></e></d></domain>", "set d/e/f;"},
     {"inside-removed", "<domain><d><e><f/></e></d></domain>",

@@ -259,15 +259,16 @@ static void test_controller_put_back(void)
     g_assert_cmpstr(is, ==, was);
 }
 
-/* Two that nothing tells apart, both let go with the rest that nothing uses. */
+/* Two that nothing tells apart, both let go for another kind. */
 static void test_equal_controllers(void)
 {
-    g_autofree char *text = replaced(plain_domain, "    <controller type='sata'",
-                                     "    <controller type='usb' index='1' model='piix3-uhci'/>\n"
-                                     "    <controller type='usb' index='1' model='piix3-uhci'/>\n"
+    g_autofree char *ehci = replaced(plain_domain, "model='qemu-xhci'", "model='ich9-ehci1'");
+    g_autofree char *text = replaced(ehci, "    <controller type='sata'",
+                                     "    <controller type='usb' index='0' model='ich9-uhci1'/>\n"
+                                     "    <controller type='usb' index='0' model='ich9-uhci1'/>\n"
                                      "    <controller type='sata'");
     g_autofree char *once = patched_text(text, &as_empty);
-    assert_contains(once, "at='devices/controller[usb-1-piix3-uhci]#1'");
+    assert_contains(once, "at='devices/controller[usb-0-ich9-uhci1]#1'");
     g_autoptr(DkvmPatched) back = revert(once, FALSE);
     g_autofree char *is = without_order(back->xml), *was = without_order(text);
     g_assert_cmpstr(is, ==, was);
