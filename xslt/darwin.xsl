@@ -398,7 +398,6 @@
     </xsl:copy>
   </xsl:template>
 
-
   <xsl:template match="features/smm">
     <xsl:copy><xsl:copy-of select="@*"/><xsl:attribute name="state">off</xsl:attribute></xsl:copy>
   </xsl:template>
@@ -428,7 +427,6 @@
     </xsl:copy>
   </xsl:template>
 
-
   <xsl:template match="clock/timer">
     <xsl:copy>
       <xsl:copy-of select="@*"/>
@@ -456,7 +454,11 @@
     </xsl:copy>
   </xsl:template>
 
-  <xsl:template match="pm/*">
-    <xsl:copy><xsl:copy-of select="@*"/><xsl:attribute name="enabled">no</xsl:attribute></xsl:copy>
+  <xsl:template match="pm/suspend-to-mem | pm/suspend-to-disk">
+    <xsl:copy>
+      <xsl:copy-of select="@*"/>
+      <xsl:attribute name="enabled">no</xsl:attribute>
+      <xsl:copy-of select="node()"/>
+    </xsl:copy>
   </xsl:template>
 </xsl:stylesheet>
