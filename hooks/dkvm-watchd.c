@@ -15,7 +15,7 @@
 #include "lib/log.h"
 
 #define THREADS 4
-#define CLOSE_MS 10000
+#define FINISH (12 * G_TIME_SPAN_SECOND) /* starting what was stopped takes 4 */
 
 typedef struct {
     char **connect;
@@ -36,6 +36,13 @@ static void changed(void)
 {
 }
 
+static void each_link(void (*call)(DkvmLink *link))
+{
+    for (guint i = 0; i < watchd.links->len; i++) {
+        call(watchd.links->pdata[i]);
+    }
+}
+
 static void reload(void)
 {
     g_autoptr(GError) error = NULL;
@@ -44,9 +51,7 @@ static void reload(void)
         return;
     }
     dkvm_log_note("configuration read");
-    for (guint i = 0; i < watchd.links->len; i++) {
-        dkvm_link_rescan(watchd.links->pdata[i]);
-    }
+    each_link(dkvm_link_rescan);
 }
 
 static void on_signal(int watch, int fd, int events, void *data)
@@ -78,11 +83,35 @@ static void each_second(int timer, void *data)
     dkvm_queue_relieve(watchd.queue);
 }
 
-static void stop(void)
+static gboolean is_restarting(void)
 {
     for (guint i = 0; i < watchd.links->len; i++) {
-        dkvm_link_stop(watchd.links->pdata[i]);
+        if (dkvm_link_is_restarting(watchd.links->pdata[i])) {
+            return TRUE;
+        }
     }
+    return FALSE;
+}
+
+static void wake(int timer, void *data)
+{
+}
+
+/* What runs is finished, what we stopped is started; nothing new begins. */
+static void finish(void)
+{
+    gint64 end = g_get_monotonic_time() + FINISH;
+    each_link(dkvm_link_quiet);
+    virEventAddTimeout(50, wake, NULL, NULL);
+    while ((is_restarting() || !dkvm_queue_wait(watchd.queue, 1, 0)) &&
+           g_get_monotonic_time() < end && virEventRunDefaultImpl() == 0) {
+    }
+    each_link(dkvm_link_stop);
+    if (!dkvm_queue_close(watchd.queue, 0)) {
+        dkvm_log_warning("a domain's daemon does not answer; ending without it");
+        _exit(0); /* its thread cannot be ended */
+    }
+    each_link(dkvm_link_free);
 }
 
 static int parse(Options *options, int *argc, char ***argv, GError **error)
@@ -115,7 +144,7 @@ static void watch(const Options *options)
     }
     while (!watchd.stopping && virEventRunDefaultImpl() == 0) {
     }
-    stop();
+    finish();
 }
 
 int main(int argc, char **argv)

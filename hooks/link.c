@@ -58,6 +58,7 @@ static void note_event(DkvmLink *link, DkvmRecord *record, int event, int detail
         dkvm_guard_defined(&record->guard);
     } else if (event == VIR_DOMAIN_EVENT_STOPPED) {
         record->waits = FALSE;
+        dkvm_record_set(&record->why, NULL);
     } else if (event == VIR_DOMAIN_EVENT_STARTED && record->phase == DKVM_PHASE_STOPPED) {
         record->phase = DKVM_PHASE_NONE;
         dkvm_log_note("%s: %s: started again by somebody else", link->uri, record->name);
@@ -73,8 +74,9 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
         event == VIR_DOMAIN_EVENT_UNDEFINED && detail == VIR_DOMAIN_EVENT_UNDEFINED_REMOVED;
     virDomainGetUUIDString(domain, uuid);
     g_mutex_lock(&link->lock);
-    gboolean stopping = link->stopping;
+    gboolean quiet = link->quiet;
     DkvmRecord *record = dkvm_link_record(link, uuid, event == VIR_DOMAIN_EVENT_STARTED);
+    gboolean listed = record != NULL && record->result != DKVM_RESULT_NONE;
     if (record != NULL) {
         note_event(link, record, event, detail, now);
         if (gone) {
@@ -84,10 +86,10 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
         dkvm_link_tidy(link, uuid);
     }
     g_mutex_unlock(&link->lock);
-    if (event == VIR_DOMAIN_EVENT_DEFINED && !stopping) {
+    if (event == VIR_DOMAIN_EVENT_DEFINED && !quiet) {
         dkvm_work_look(link, domain, detail, now);
     }
-    if (record != NULL) {
+    if (listed) {
         link->changed();
     }
     return 0;
@@ -102,13 +104,13 @@ static void on_metadata(virConnectPtr conn, virDomainPtr domain, int type, const
     char uuid[VIR_UUID_STRING_BUFLEN] = "";
     virDomainGetUUIDString(domain, uuid);
     g_mutex_lock(&link->lock);
-    gboolean stopping = link->stopping;
+    gboolean quiet = link->quiet;
     DkvmRecord *record = dkvm_link_record(link, uuid, FALSE);
     if (record != NULL) {
         dkvm_guard_changed(&record->guard);
     }
     g_mutex_unlock(&link->lock);
-    if (type == VIR_DOMAIN_METADATA_ELEMENT && !stopping) {
+    if (type == VIR_DOMAIN_METADATA_ELEMENT && !quiet) {
         dkvm_work_look(link, domain, VIR_DOMAIN_EVENT_DEFINED_UPDATED, g_get_monotonic_time());
     }
 }
@@ -224,7 +226,6 @@ static void forget_histories(DkvmLink *link)
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         DkvmRecord *record = value;
         record->history.booted = 0;
-        record->history.last = -1;
         record->guard.expected = 0;
     }
 }
@@ -394,6 +395,13 @@ void dkvm_link_rescan(DkvmLink *link)
     g_mutex_unlock(&link->lock);
 }
 
+void dkvm_link_quiet(DkvmLink *link)
+{
+    g_mutex_lock(&link->lock);
+    link->quiet = TRUE;
+    g_mutex_unlock(&link->lock);
+}
+
 void dkvm_link_stop(DkvmLink *link)
 {
     g_mutex_lock(&link->lock);
@@ -410,7 +418,8 @@ gboolean dkvm_link_is_restarting(DkvmLink *link)
     g_mutex_lock(&link->lock);
     g_hash_table_iter_init(&iter, link->records);
     while (!found && g_hash_table_iter_next(&iter, NULL, &record)) {
-        found = ((DkvmRecord *)record)->phase == DKVM_PHASE_STOPPED;
+        DkvmPhase phase = ((DkvmRecord *)record)->phase;
+        found = phase == DKVM_PHASE_STOPPED || phase == DKVM_PHASE_STARTING;
     }
     g_mutex_unlock(&link->lock);
     return found;

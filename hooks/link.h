@@ -24,7 +24,8 @@ typedef struct {
     GHashTable *records; /* UUID -> DkvmRecord */
     gboolean lost;       /* the connection has been closed by the other side */
     gboolean rescan;     /* the configuration is new */
-    gboolean stopping;
+    gboolean quiet;      /* no new work */
+    gboolean stopping;   /* disconnect and end */
 } DkvmLink;
 
 /* Starts to watch URI.  Jobs go to QUEUE. */
@@ -33,7 +34,9 @@ DkvmLink *dkvm_link_new(const char *uri, gboolean session, DkvmQueue *queue, voi
 /* Gathers facts and stylesheets anew and looks at every domain. */
 void dkvm_link_rescan(DkvmLink *link);
 
-/* No new work from here on. */
+/* No new work from here on; what has been stopped is still started again. */
+void dkvm_link_quiet(DkvmLink *link);
+/* Disconnects. */
 void dkvm_link_stop(DkvmLink *link);
 /* Whether a domain that we stopped has to be started yet. */
 gboolean dkvm_link_is_restarting(DkvmLink *link);

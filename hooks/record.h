@@ -17,7 +17,8 @@ typedef enum {
 typedef enum {
     DKVM_PHASE_NONE,
     DKVM_PHASE_SETTLING, /* patched, still running the old machine */
-    DKVM_PHASE_STOPPED,  /* we stopped it, and somebody will start it */
+    DKVM_PHASE_STOPPED,  /* we stopped it, and somebody else may start it */
+    DKVM_PHASE_STARTING, /* we start it */
 } DkvmPhase;
 
 typedef struct {

@@ -5,7 +5,8 @@
 
 #include "hooks/link.h"
 
-/* DOMAIN, which is patched, was looked at because of DEFINED (its detail, or -1: a scan) at AT.  If
- * it is on its first boot and nothing can be lost, it is stopped after the configured wait and
- * started again.  In the queue. */
-void dkvm_restart_consider(DkvmLink *link, virDomainPtr domain, int defined, gint64 at);
+/* DOMAIN runs and its definition, which event DEFINED (its detail, or -1: a scan) told of at AT,
+ * has been patched.  Returns NULL if it will be stopped after the configured wait and started
+ * again; else why not (static text, to go on "because ...").  In the queue. */
+const char *dkvm_restart_consider(DkvmLink *link, virDomainPtr domain, const DkvmConfig *config,
+                                  int defined, gint64 at);

@@ -93,7 +93,7 @@ static const char *occasion(const Look *look)
     }
 }
 
-static void say_patched(Look *look, const DkvmPatched *patched)
+static void say_patched(Look *look, const DkvmPatched *patched, const char *then)
 {
     for (guint i = 0; i < patched->notes->len; i++) {
         const char *note = g_ptr_array_index(patched->notes, i);
@@ -102,35 +102,48 @@ static void say_patched(Look *look, const DkvmPatched *patched)
         }
     }
     dkvm_log_note("%s: %s (%s): patched as a Darwin guest, %u changes%s", look->link->uri,
-                  patched->name, occasion(look), patched->done->len,
-                  virDomainIsActive(look->domain) == 1 ? "; takes effect at its next start" : "");
+                  patched->name, occasion(look), patched->done->len, then);
 }
 
-static void note_result(Look *look, DkvmRecord *record, const DkvmPatched *patched, gboolean stored,
-                        gboolean active)
+/* What follows for a machine that runs: a line for people.  New string. */
+static char *what_then(Look *look, gboolean stored, const char **why)
 {
-    dkvm_record_set(&record->name, patched ? patched->name : virDomainGetName(look->domain));
+    gboolean first = look->defined == VIR_DOMAIN_EVENT_DEFINED_ADDED;
+    if ((!stored && !first) || virDomainIsActive(look->domain) != 1) {
+        return g_strdup("");
+    }
+    *why = dkvm_restart_consider(look->link, look->domain, dkvm_tools_config(look->tools),
+                                 look->defined, look->at);
+    return *why ? g_strdup_printf("; takes effect at its next start, because %s", *why)
+                : g_strdup("; it is on its first boot, which is done over");
+}
+
+static void note_result(Look *look, const DkvmPatched *patched, gboolean stored, const char *why)
+{
+    g_mutex_lock(&look->link->lock);
+    DkvmRecord *record = dkvm_link_record(look->link, look->uuid, TRUE);
+    dkvm_record_set(&record->name, patched->name);
+    dkvm_record_set(&record->error, NULL);
     if (stored) {
         record->result = DKVM_RESULT_PATCHED;
         record->patched = g_get_real_time() / G_TIME_SPAN_SECOND;
-        record->waits = active;
+        record->waits = why != NULL;
+        dkvm_record_set(&record->why, why);
     } else if (record->result != DKVM_RESULT_PATCHED) {
         record->result = DKVM_RESULT_UP_TO_DATE;
     }
-    dkvm_record_set(&record->error, NULL);
+    g_mutex_unlock(&look->link->lock);
 }
 
 static void done(Look *look, const DkvmPatched *patched, gboolean stored)
 {
-    DkvmLink *link = look->link;
-    gboolean active = stored && virDomainIsActive(look->domain) == 1;
-    g_mutex_lock(&link->lock);
-    note_result(look, dkvm_link_record(link, look->uuid, TRUE), patched, stored, active);
-    g_mutex_unlock(&link->lock);
+    const char *why = NULL;
+    g_autofree char *then = what_then(look, stored, &why);
+    note_result(look, patched, stored, why);
     if (stored) {
-        say_patched(look, patched);
+        say_patched(look, patched, then);
     }
-    link->changed();
+    look->link->changed();
 }
 
 static void failed(Look *look, DkvmResult result, const char *message)
@@ -203,7 +216,6 @@ static void conclude(Look *look, const DkvmPatched *patched, gboolean stored, co
         not_ours(look);
     } else {
         done(look, patched, stored);
-        dkvm_restart_consider(look->link, look->domain, look->defined, look->at);
     }
 }
 
@@ -214,7 +226,7 @@ static void run(gpointer data)
     g_autoptr(GError) error = NULL;
     gboolean stored = FALSE;
     g_mutex_lock(&link->lock);
-    gboolean skip = link->stopping || link->tools == NULL;
+    gboolean skip = link->quiet || link->tools == NULL;
     look->tools = skip ? NULL : dkvm_tools_ref(link->tools);
     g_mutex_unlock(&link->lock);
     if (skip) {
