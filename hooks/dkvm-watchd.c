@@ -10,9 +10,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "hooks/arguments.h"
 #include "hooks/link.h"
 #include "hooks/notify.h"
-#include "hooks/arguments.h"
 #include "hooks/runtime.h"
 #include "hooks/status.h"
 #include "lib/error.h"
@@ -209,7 +209,9 @@ static void start(const DkvmWatchdOptions *options)
     for (char **uri = uris; *uri != NULL; uri++) {
         g_ptr_array_add(watchd.links, dkvm_link_new(*uri, options->session, watchd.queue, changed));
     }
-    changed();
+    if (watchd.directory != NULL) {
+        write_status(NULL); /* it is there as soon as we say that we are ready */
+    }
 }
 
 /* FALSE: there is nothing to do, since another watcher does it. */

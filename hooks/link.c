@@ -295,6 +295,9 @@ static void serve(DkvmLink *link, virConnectPtr conn)
         if (able) {
             scan(link, conn, first);
         }
+        if (able && first) {
+            dkvm_log_note("%s: watching", link->uri);
+        }
         g_mutex_lock(&link->lock);
         wait_locked(link, able);
         g_mutex_unlock(&link->lock);
@@ -317,7 +320,6 @@ static virConnectPtr try_connect(DkvmLink *link)
     link->lost = FALSE;
     forget_histories(link);
     g_mutex_unlock(&link->lock);
-    dkvm_log_note("%s: connected", link->uri);
     return conn;
 }
 
