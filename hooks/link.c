@@ -82,6 +82,7 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
         if (gone) {
             record->result = DKVM_RESULT_NONE;
             record->phase = DKVM_PHASE_NONE;
+            record->guard = (DkvmGuard){0};
         }
         dkvm_link_tidy(link, uuid);
     }
@@ -216,18 +217,30 @@ static void scan(DkvmLink *link, virConnectPtr conn, gboolean forget)
     free(domains);
 }
 
-/* The history of a machine has a gap while nobody listens, and so has everything that waits for an
- * event. */
-static void forget_histories(DkvmLink *link)
+typedef void (*RecordFunction)(DkvmRecord *record);
+
+/* With the lock held. */
+static void each_record(DkvmLink *link, RecordFunction call)
 {
     GHashTableIter iter;
-    gpointer value;
+    gpointer record;
     g_hash_table_iter_init(&iter, link->records);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        DkvmRecord *record = value;
-        record->history.booted = 0;
-        record->guard.expected = 0;
+    while (g_hash_table_iter_next(&iter, NULL, &record)) {
+        call(record);
     }
+}
+
+/* While nobody listens, the history of a machine has a gap, and events of our own are lost. */
+static void forget_events(DkvmRecord *record)
+{
+    record->history.booted = 0;
+    record->guard.expected = 0;
+}
+
+/* Whatever was the reason to set a domain aside may be over. */
+static void free_guard(DkvmRecord *record)
+{
+    record->guard = (DkvmGuard){.expected = record->guard.expected};
 }
 
 typedef struct {
@@ -290,6 +303,7 @@ static void serve(DkvmLink *link, virConnectPtr conn)
     for (gboolean first = TRUE; !is_over(link); first = FALSE) {
         g_mutex_lock(&link->lock);
         link->rescan = FALSE;
+        each_record(link, free_guard);
         g_mutex_unlock(&link->lock);
         gboolean able = renew_tools(link, conn);
         if (able) {
@@ -318,7 +332,7 @@ static virConnectPtr try_connect(DkvmLink *link)
     g_mutex_lock(&link->lock);
     link->conn = conn;
     link->lost = FALSE;
-    forget_histories(link);
+    each_record(link, forget_events);
     g_mutex_unlock(&link->lock);
     return conn;
 }

@@ -23,9 +23,11 @@ void dkvm_record_set(char **text, const char *new_text)
     *text = copy;
 }
 
-/* The history of a machine counts only as long as it may be restarted. */
+#define KEEP (60 * G_TIME_SPAN_SECOND) /* a history that is too old should be known to be that */
+
 gboolean dkvm_record_is_idle(const DkvmRecord *record, gint64 now)
 {
     return record->result == DKVM_RESULT_NONE && record->phase == DKVM_PHASE_NONE &&
-           (record->history.booted == 0 || now - record->history.booted > DKVM_FIRST_BOOT_AGE);
+           record->guard.count == 0 &&
+           (record->history.booted == 0 || now - record->history.booted > KEEP);
 }

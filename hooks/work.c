@@ -95,7 +95,7 @@ static const char *occasion(const Look *look)
 
 static void say_patched(Look *look, const DkvmPatched *patched, const char *then)
 {
-    for (guint i = 0; i < patched->notes->len; i++) {
+    for (guint i = 0; !patched->was_patched && i < patched->notes->len; i++) {
         const char *note = g_ptr_array_index(patched->notes, i);
         if (g_str_has_prefix(note, "warning|")) {
             dkvm_log_warning("%s: %s: %s", look->link->uri, patched->name, strchr(note, '|') + 1);
@@ -170,6 +170,7 @@ static void not_ours(Look *look)
     gboolean was_listed = record != NULL && record->result != DKVM_RESULT_NONE;
     if (record != NULL) {
         record->result = DKVM_RESULT_NONE;
+        record->guard = (DkvmGuard){0};
         dkvm_link_tidy(link, look->uuid);
     }
     g_mutex_unlock(&link->lock);

@@ -56,6 +56,17 @@ static char *without_marker(const char *xml)
     return copy;
 }
 
+static char *with_hostdev(char *xml)
+{
+    static const char hostdev[] = "<hostdev mode='subsystem' type='pci' managed='yes'/>";
+    char *end = xml ? strstr(xml, "</devices>") : NULL, *more = NULL;
+    if (end != NULL && asprintf(&more, "%.*s%s%s", (int)(end - xml), xml, hostdev, end) >= 0) {
+        free(xml);
+        return more;
+    }
+    return xml;
+}
+
 char *virDomainGetXMLDesc(virDomainPtr domain, unsigned int flags)
 {
     static unsigned int count;
@@ -64,7 +75,8 @@ char *virDomainGetXMLDesc(virDomainPtr domain, unsigned int flags)
     if (real == NULL) {
         *(void **)&real = dlsym(RTLD_NEXT, "virDomainGetXMLDesc");
     }
-    return real(domain, flags);
+    char *xml = real(domain, flags);
+    return has_rule("hostdev") && (flags & VIR_DOMAIN_XML_INACTIVE) == 0 ? with_hostdev(xml) : xml;
 }
 
 virDomainPtr virDomainDefineXMLFlags(virConnectPtr conn, const char *xml, unsigned int flags)
