@@ -134,18 +134,51 @@ golden: $(GOLDEN)
 
 ### installing
 
-install: all
-	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
-		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(sysconfdir)/dkvm
+unitdir ?= $(prefix)/lib/systemd
+hookdir := $(sysconfdir)/libvirt/hooks/daemon.d
+HOOK_MARK := ^\# dkvm: starts dkvm-watchd
+# The places that libvirt's AppArmor profile lets libvirtd start a program from.
+HOOK_DIRS := /usr/sbin /usr/bin /sbin /bin
+TEMPLATES := dkvm-watchd.service dkvm-watchd-user.service 50-dkvm-watchd
+
+# Made anew each time: sbindir may be another one.
+$(addprefix $(B)/,$(TEMPLATES)): $(B)/%: packaging/%.in FORCE
+	@mkdir -p $(@D)
+	sed 's|@SBINDIR@|$(sbindir)|' $< >$@
+
+# The hook of hosts without systemd.  HOOK=no leaves it out.
+check-hook:
+	@test '$(HOOK)' = no || case ' $(HOOK_DIRS) ' in *' $(sbindir) '*) ;; *) \
+		echo 'sbindir=$(sbindir): libvirtd may not start programs from there (AppArmor), and every' \
+			'VM would fail to start; use one of: $(HOOK_DIRS), or HOOK=no' >&2; exit 1;; esac
+	@test '$(HOOK)' = no || ! test -e $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
+		grep -q '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || { \
+		echo '$(DESTDIR)$(hookdir)/50-dkvm-watchd is not ours; move it away, or HOOK=no' >&2; exit 1; }
+
+install: all check-hook $(addprefix $(B)/,$(TEMPLATES))
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
+		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(sysconfdir)/dkvm \
+		$(DESTDIR)$(unitdir)/system $(DESTDIR)$(unitdir)/user $(DESTDIR)$(prefix)/lib/sysusers.d
 	install -m 755 $(B)/dkvm-patch $(DESTDIR)$(bindir)/dkvm-patch
+	install -m 755 $(B)/dkvm-watchd $(DESTDIR)$(sbindir)/dkvm-watchd
 	install -m 644 xslt/darwin.xsl xslt/models.xml $(DESTDIR)$(datadir)/dkvm/
 	install -m 644 $(B)/dkvm-patch.1 $(DESTDIR)$(mandir)/man1/
 	install -m 644 $(B)/dkvm.conf.5 $(DESTDIR)$(mandir)/man5/
+	install -m 644 $(B)/dkvm-watchd.8 $(DESTDIR)$(mandir)/man8/
+	install -m 644 $(B)/dkvm-watchd.service $(DESTDIR)$(unitdir)/system/
+	install -m 644 $(B)/dkvm-watchd-user.service $(DESTDIR)$(unitdir)/user/dkvm-watchd.service
+	install -m 644 packaging/dkvm.sysusers.conf $(DESTDIR)$(prefix)/lib/sysusers.d/dkvm.conf
 	test -e $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf || \
 		install -m 644 packaging/dkvm.conf $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf
+	test '$(HOOK)' = no || install -D -m 755 $(B)/50-dkvm-watchd $(DESTDIR)$(hookdir)/50-dkvm-watchd
 
-# What install made, and nothing else: a dkvm.conf that was changed stays.
+# What install made, and nothing else: a dkvm.conf that was changed stays, as does another's hook.
 uninstall:
+	! grep -qs '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
+		rm -f $(DESTDIR)$(hookdir)/50-dkvm-watchd
+	rm -f $(DESTDIR)$(unitdir)/system/dkvm-watchd.service $(DESTDIR)$(unitdir)/user/dkvm-watchd.service \
+		$(DESTDIR)$(prefix)/lib/sysusers.d/dkvm.conf $(DESTDIR)$(sbindir)/dkvm-watchd \
+		$(DESTDIR)$(mandir)/man8/dkvm-watchd.8
 	rm -f $(DESTDIR)$(bindir)/dkvm-patch $(DESTDIR)$(datadir)/dkvm/darwin.xsl \
 		$(DESTDIR)$(datadir)/dkvm/models.xml $(DESTDIR)$(mandir)/man1/dkvm-patch.1 \
 		$(DESTDIR)$(mandir)/man5/dkvm.conf.5
@@ -156,7 +189,8 @@ uninstall:
 
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
 clean:
-	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/*.a $(B)/*.json $(MAN) $(PROGRAMS)
+	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/*.a $(B)/*.json $(MAN) $(PROGRAMS) \
+		$(addprefix $(B)/,$(TEMPLATES))
 
 help:
 	@echo 'all          build dkvm-patch and its man pages (default)'
@@ -178,6 +212,6 @@ packages:
 
 -include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH).d
 .PHONY: all packages deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
-	install uninstall clean help
+	install uninstall check-hook clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
