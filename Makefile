@@ -7,6 +7,8 @@ sbindir ?= $(prefix)/sbin
 datadir ?= $(prefix)/share
 mandir ?= $(datadir)/man
 sysconfdir ?= /etc
+# libosinfo looks into /usr/share/osinfo and /etc/osinfo, not below other prefixes.
+osinfodir ?= $(if $(filter /usr,$(prefix)),$(datadir),$(sysconfdir))/osinfo
 B ?= build
 
 ifeq ($(origin CC),default)
@@ -14,7 +16,7 @@ CC := gcc
 endif
 PKGS := glib-2.0 gio-2.0 gio-unix-2.0 json-glib-1.0 libxml-2.0 libxslt libvirt
 # Folders with C code; in them dkvm-NAME.c holds the main() of a program, all else is for every program.
-PARTS := lib xslt
+PARTS := lib xslt hooks
 # Looked up when first used: "make deps" must work where pkg-config is not installed yet.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
@@ -142,18 +144,64 @@ golden: $(GOLDEN)
 
 ### installing
 
-install: all
-	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
-		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(sysconfdir)/dkvm
+# Each as an addition to the entry of its id, whose own file osinfo-db may ship one day.
+OSINFO := $(patsubst hooks/osinfo/dkvm-%.xml,%,$(wildcard hooks/osinfo/dkvm-*.xml))
+osinfo-file = $(DESTDIR)$(osinfodir)/os/apple.com/$(1).d/dkvm-$(1).xml
+
+install-osinfo:
+	$(foreach os,$(OSINFO),install -D -m 644 hooks/osinfo/dkvm-$(os).xml $(call osinfo-file,$(os)) &&) :
+
+uninstall-osinfo:
+	rm -f $(foreach os,$(OSINFO),$(call osinfo-file,$(os)))
+	for d in $(foreach os,$(OSINFO),$(dir $(call osinfo-file,$(os)))) \
+		$(DESTDIR)$(osinfodir)/os/apple.com $(DESTDIR)$(osinfodir)/os $(DESTDIR)$(osinfodir); do \
+		! test -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
+
+unitdir ?= $(prefix)/lib/systemd
+hookdir := $(sysconfdir)/libvirt/hooks/daemon.d
+HOOK_MARK := ^\# dkvm: starts dkvm-watchd
+# The places that libvirt's AppArmor profile lets libvirtd start a program from.
+HOOK_DIRS := /usr/sbin /usr/bin /sbin /bin
+TEMPLATES := dkvm-watchd.service dkvm-watchd-user.service 50-dkvm-watchd
+
+# Made anew each time: sbindir may be another one.
+$(addprefix $(B)/,$(TEMPLATES)): $(B)/%: packaging/%.in FORCE
+	@mkdir -p $(@D)
+	sed 's|@SBINDIR@|$(sbindir)|' $< >$@
+
+# The hook of hosts without systemd.  HOOK=no leaves it out.
+check-hook:
+	@test '$(HOOK)' = no || case ' $(HOOK_DIRS) ' in *' $(sbindir) '*) ;; *) \
+		echo 'sbindir=$(sbindir): libvirtd may not start programs from there (AppArmor), and every' \
+			'VM would fail to start; use one of: $(HOOK_DIRS), or HOOK=no' >&2; exit 1;; esac
+	@test '$(HOOK)' = no || ! test -e $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
+		grep -q '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || { \
+		echo '$(DESTDIR)$(hookdir)/50-dkvm-watchd is not ours; move it away, or HOOK=no' >&2; exit 1; }
+
+install: all install-osinfo check-hook $(addprefix $(B)/,$(TEMPLATES))
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
+		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(sysconfdir)/dkvm \
+		$(DESTDIR)$(unitdir)/system $(DESTDIR)$(unitdir)/user $(DESTDIR)$(prefix)/lib/sysusers.d
 	install -m 755 $(B)/dkvm-patch $(DESTDIR)$(bindir)/dkvm-patch
+	install -m 755 $(B)/dkvm-watchd $(DESTDIR)$(sbindir)/dkvm-watchd
 	install -m 644 $(SHEETS) xslt/models.xml $(DESTDIR)$(datadir)/dkvm/
 	install -m 644 $(B)/dkvm-patch.1 $(DESTDIR)$(mandir)/man1/
 	install -m 644 $(B)/dkvm.conf.5 $(DESTDIR)$(mandir)/man5/
+	install -m 644 $(B)/dkvm-watchd.8 $(DESTDIR)$(mandir)/man8/
+	install -m 644 $(B)/dkvm-watchd.service $(DESTDIR)$(unitdir)/system/
+	install -m 644 $(B)/dkvm-watchd-user.service $(DESTDIR)$(unitdir)/user/dkvm-watchd.service
+	install -m 644 packaging/dkvm.sysusers.conf $(DESTDIR)$(prefix)/lib/sysusers.d/dkvm.conf
 	test -e $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf || \
 		install -m 644 packaging/dkvm.conf $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf
+	test '$(HOOK)' = no || install -D -m 755 $(B)/50-dkvm-watchd $(DESTDIR)$(hookdir)/50-dkvm-watchd
 
-# What install made, and nothing else: a dkvm.conf that was changed stays.
-uninstall:
+# What install made, and nothing else: a dkvm.conf that was changed stays, as does another's hook.
+uninstall: uninstall-osinfo
+	! grep -qs '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
+		rm -f $(DESTDIR)$(hookdir)/50-dkvm-watchd
+	rm -f $(DESTDIR)$(unitdir)/system/dkvm-watchd.service $(DESTDIR)$(unitdir)/user/dkvm-watchd.service \
+		$(DESTDIR)$(prefix)/lib/sysusers.d/dkvm.conf $(DESTDIR)$(sbindir)/dkvm-watchd \
+		$(DESTDIR)$(mandir)/man8/dkvm-watchd.8
 	rm -f $(DESTDIR)$(bindir)/dkvm-patch \
 		$(addprefix $(DESTDIR)$(datadir)/dkvm/,$(notdir $(SHEETS)) models.xml) \
 		$(DESTDIR)$(mandir)/man1/dkvm-patch.1 $(DESTDIR)$(mandir)/man5/dkvm.conf.5
@@ -164,7 +212,8 @@ uninstall:
 
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
 clean:
-	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/*.a $(B)/*.json $(B)/darwin.xsl $(MAN) $(PROGRAMS)
+	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/*.a $(B)/*.json $(B)/darwin.xsl $(MAN) $(PROGRAMS) \
+		$(addprefix $(B)/,$(TEMPLATES))
 
 help:
 	@echo 'all          build dkvm-patch and its man pages (default)'
@@ -176,7 +225,8 @@ help:
 	@echo 'fuzz         the fuzzers, FUZZ_SECONDS (30) each'
 	@echo 'lint         compilers, analyzers, formatting, spelling'
 	@echo 'golden       write the expected files of the golden pairs anew'
-	@echo 'install, uninstall   DESTDIR, prefix, bindir, datadir, mandir, sysconfdir are honoured'
+	@echo 'install, uninstall   DESTDIR, prefix, bindir, datadir, mandir, sysconfdir,'
+	@echo '             osinfodir (/usr/share/osinfo) are honoured'
 	@echo 'deps         install the Debian packages that all this needs'
 	@echo 'clean        remove what was built, keep the cache'
 
@@ -188,6 +238,6 @@ parts:
 
 -include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH).d
 .PHONY: all packages parts deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
-	install uninstall clean help
+	install uninstall install-osinfo uninstall-osinfo check-hook clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "xslt/edits.h"
+#include "xslt/loop.h"
 #include "xslt/xml.h"
 
 #define EMPTY_ALLOCATION (64ULL * 1024 * 1024) /* covers the metadata of a preallocated qcow2 */
@@ -23,53 +25,6 @@ gboolean dkvm_libvirt_error(GError **error, const char *operation, const char *o
     return FALSE;
 }
 
-/* ---- edits: events that say that a definition changed, counted by UUID ---- */
-
-static GHashTable *edits; /* uuid -> how many */
-
-static void count_edit(virDomainPtr domain)
-{
-    char uuid[VIR_UUID_STRING_BUFLEN];
-    if (virDomainGetUUIDString(domain, uuid) == 0) {
-        guint count = GPOINTER_TO_UINT(g_hash_table_lookup(edits, uuid));
-        g_hash_table_insert(edits, g_strdup(uuid), GUINT_TO_POINTER(count + 1));
-    }
-}
-
-static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int detail, void *data)
-{
-    if (event == VIR_DOMAIN_EVENT_DEFINED || event == VIR_DOMAIN_EVENT_UNDEFINED) {
-        count_edit(domain);
-    }
-    return 0;
-}
-
-/* virsh desc and virsh metadata change a definition without a define event. */
-static void on_metadata(virConnectPtr conn, virDomainPtr domain, int type, const char *uri,
-                        void *data)
-{
-    count_edit(domain);
-}
-
-static void stop_waiting(int timer, void *data)
-{
-    *(gboolean *)data = TRUE;
-    virEventUpdateTimeout(timer, -1);
-}
-
-/* Delivers what has arrived; with a deadline, until UUID has more than COUNT edits. */
-static guint wait_edits(const char *uuid, guint count, int deadline_ms)
-{
-    gboolean late = FALSE;
-    int timer = virEventAddTimeout(deadline_ms, stop_waiting, &late, NULL);
-    guint now = GPOINTER_TO_UINT(g_hash_table_lookup(edits, uuid));
-    while (!late && now <= count && virEventRunDefaultImpl() == 0) {
-        now = GPOINTER_TO_UINT(g_hash_table_lookup(edits, uuid));
-    }
-    virEventRemoveTimeout(timer);
-    return now;
-}
-
 /* ---- the connection ---- */
 
 static void ignore_error(void *data, virErrorPtr error)
@@ -85,7 +40,7 @@ virConnectPtr dkvm_connection_open(const char *uri, GError **error)
 {
     virSetErrorFunc(NULL, ignore_error); /* errors are ours to print */
     virEventRegisterDefaultImpl();
-    edits = edits ? edits : g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    dkvm_loop_start();
     virConnectPtr conn = try_open(uri);
     if (conn == NULL && uri == NULL && g_getenv("LIBVIRT_DEFAULT_URI") == NULL) {
         conn = try_open("qemu:///system");
@@ -102,17 +57,15 @@ virConnectPtr dkvm_connection_open(const char *uri, GError **error)
         virConnectClose(conn);
         return NULL;
     }
-    virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                     VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), NULL, NULL);
-    virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
-                                     VIR_DOMAIN_EVENT_CALLBACK(on_metadata), NULL, NULL);
+    dkvm_edits_follow(conn);
     return conn;
 }
 
 void dkvm_connection_close(virConnectPtr conn)
 {
+    dkvm_edits_unfollow(conn);
     virConnectClose(conn);
-    g_clear_pointer(&edits, g_hash_table_unref);
+    dkvm_loop_stop();
 }
 
 gboolean dkvm_connection_is_session(virConnectPtr conn)
@@ -237,13 +190,23 @@ static void report_lost(virDomainPtr domain, GError **error)
         virDomainGetName(domain));
 }
 
+/* Our define made a domain anew that somebody had undefined since we read it. */
+static void undefine_again(virDomainPtr domain, GError **error)
+{
+    const char *name = virDomainGetName(domain);
+    if (virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) < 0) {
+        dkvm_libvirt_error(error, "undefine (somebody undefined it while it was patched)", name);
+        return;
+    }
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                "%s was undefined by somebody else while it was patched, and stays so", name);
+}
+
 /* Stores NEW over OLD, unless the definition is not OLD any more (then *MOVED). */
 static gboolean store_over(virDomainPtr domain, const char *old, const char *new_xml,
                            gboolean *moved, GError **error)
 {
-    char uuid[VIR_UUID_STRING_BUFLEN] = "";
-    virDomainGetUUIDString(domain, uuid);
-    guint before = wait_edits(uuid, G_MAXUINT - 1, 0);
+    g_autoptr(DkvmEdits) edits = dkvm_edits_watch(domain);
     g_autofree char *again = dkvm_connection_read(domain, error);
     if (again == NULL) {
         return FALSE;
@@ -258,8 +221,10 @@ static gboolean store_over(virDomainPtr domain, const char *old, const char *new
     /* libvirtd's main loop sends the events that are due before it reads the next call: after one
      * more call all events up to our own are on the way ahead of its reply. */
     virDomainIsActive(domain);
-    wait_edits(uuid, before, EVENT_DEADLINE_MS);
-    if (wait_edits(uuid, G_MAXUINT - 1, 0) > before + 1) {
+    DkvmEditsSeen seen = dkvm_edits_seen(edits, 1, EVENT_DEADLINE_MS);
+    if (seen.undefined && seen.made_anew) {
+        undefine_again(domain, error);
+    } else if (seen.changes > 1) {
         report_lost(domain, error);
     }
     return TRUE;

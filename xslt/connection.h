@@ -7,7 +7,8 @@
 #include "xslt/patch.h"
 
 /* Opens URI; NULL: libvirt's own default (LIBVIRT_DEFAULT_URI, libvirt.conf, what runs here), then
- * qemu:///system.  Lifecycle events are counted from here on.  Errors: DKVM_ERROR_LIBVIRT. */
+ * qemu:///system.  The event loop runs in a thread of its own from here to
+ * dkvm_connection_close().  Errors: DKVM_ERROR_LIBVIRT. */
 virConnectPtr dkvm_connection_open(const char *uri, GError **error);
 void dkvm_connection_close(virConnectPtr conn);
 gboolean dkvm_connection_is_session(virConnectPtr conn);
@@ -23,7 +24,8 @@ char *dkvm_connection_read(virDomainPtr domain, GError **error);
  * connection's. */
 DkvmDomainState dkvm_connection_state(virDomainPtr domain, const char *xml, const DkvmFacts *facts);
 
-/* Makes the new definition from the current one.  Returns NULL with an error. */
+/* Makes the new definition from the current one.  Returns NULL with an error; NULL without one:
+ * there is nothing to make of this definition. */
 typedef DkvmPatched *(*DkvmMake)(const char *xml, gpointer data, GError **error);
 
 /* Reads the definition, lets MAKE make the new one and stores it.  libvirt has no compare-and-swap:

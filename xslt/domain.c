@@ -150,8 +150,8 @@ void dkvm_patched_free(DkvmPatched *patched)
     g_free(patched->uuid);
     g_free(patched->before);
     g_free(patched->xml);
-    g_ptr_array_unref(patched->done);
-    g_ptr_array_unref(patched->kept);
-    g_ptr_array_unref(patched->notes);
+    g_clear_pointer(&patched->done, g_ptr_array_unref);
+    g_clear_pointer(&patched->kept, g_ptr_array_unref);
+    g_clear_pointer(&patched->notes, g_ptr_array_unref);
     g_free(patched);
 }
