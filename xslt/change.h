@@ -24,6 +24,7 @@ typedef struct {
     xmlNode *node;    /* working: the element in the tree at hand, NULL if it is not there */
     xmlNode *parent;  /* working: REMOVE: where it would go back, NULL if that is gone */
     xmlNode *base;    /* working: the element in the tree that the stylesheets saw */
+    gboolean undone;  /* working: the last dkvm_undo() took it back */
     gboolean touched; /* working: the user changed or removed what we wrote */
     gboolean edited;  /* working: the same of any change of its unit */
 } DkvmChange;

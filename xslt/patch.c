@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "xslt/addresses.h"
 #include "xslt/commandline.h"
 #include "xslt/compare.h"
 #include "xslt/data.h"
@@ -146,10 +147,30 @@ static void drop_pinned(DkvmRun *run)
     }
 }
 
+/* The base knows no address that is not there any more. */
+static void forget_lost_addresses(DkvmRun *run)
+{
+    g_autoptr(GHashTable) there = g_hash_table_new(NULL, NULL);
+    const xmlNode *devices = dkvm_xml_child(run->domain, "devices");
+    const xmlNode *base = dkvm_xml_child(run->base, "devices");
+    for (xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
+         n = dkvm_xml_element(n->next)) {
+        g_hash_table_add(there, dkvm_xml_child(n, "address"));
+    }
+    for (xmlNode *n = base ? dkvm_xml_element(base->children) : NULL; n != NULL;
+         n = dkvm_xml_element(n->next)) {
+        xmlNode *address = dkvm_xml_child(n, "address");
+        if (address != NULL && !g_hash_table_contains(there, address->_private)) {
+            address->_private = NULL;
+        }
+    }
+}
+
 static void take_back_old(DkvmRun *run)
 {
     DkvmChanges *old = run->marker->changes;
     g_autoptr(GPtrArray) over = g_ptr_array_new();
+    gboolean usb = FALSE;
     for (guint i = 0; i < old->list->len; i++) {
         DkvmChange *change = g_ptr_array_index(old->list, i);
         if (is_over(change, run)) {
@@ -162,8 +183,16 @@ static void take_back_old(DkvmRun *run)
         if (change->kind == DKVM_CHANGE_REMOVE && change->base && change->node) {
             dkvm_merge_link(change->base, change->node);
         }
+        usb |= g_str_equal(change->part, "usb");
         report(run->patched->done, dkvm_report_change(change, TRUE));
-        g_ptr_array_remove(old->list, change);
+    }
+    if (usb) {
+        dkvm_addresses_drop_usb(run->domain, old);
+    }
+    dkvm_addresses_settle(run->domain, old);
+    forget_lost_addresses(run);
+    for (guint i = 0; i < over->len; i++) {
+        g_ptr_array_remove(old->list, g_ptr_array_index(over, i));
     }
 }
 

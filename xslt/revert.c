@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "xslt/added.h"
+#include "xslt/addresses.h"
 #include "xslt/commandline.h"
 #include "xslt/domain.h"
 #include "xslt/edited.h"
@@ -37,37 +38,6 @@ static void sort_disks(xmlNode *domain, const DkvmMarker *marker)
                 xmlAddPrevSibling(first, disk);
             }
             last = disk;
-        }
-    }
-}
-
-/* ---- addresses ---- */
-
-static gboolean is_taken(const xmlNode *devices, const xmlNode *address)
-{
-    for (xmlNode *n = dkvm_xml_element(devices->children); n != NULL;
-         n = dkvm_xml_element(n->next)) {
-        const xmlNode *other = dkvm_xml_child(n, "address");
-        if (other != NULL && other != address && dkvm_node_values_equal(other, address)) {
-            return TRUE;
-        }
-    }
-    return FALSE;
-}
-
-/* An address that we put back may have gone to a device that the user added since; and a card for
- * ISA has none on PCI, where libvirt put the one that we made of it. */
-static void drop_wrong_addresses(xmlNode *domain, GHashTable *restored)
-{
-    const xmlNode *devices = dkvm_xml_child(domain, "devices");
-    for (xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
-         n = dkvm_xml_element(n->next)) {
-        xmlNode *address = dkvm_xml_child(n, "address");
-        gboolean pci = g_strcmp0(dkvm_xml_get(address, "type"), "pci") == 0;
-        gboolean isa = dkvm_xml_is(n, "sound") && g_strcmp0(dkvm_xml_get(n, "model"), "sb16") == 0;
-        if (pci &&
-            (isa || (g_hash_table_contains(restored, address) && is_taken(devices, address)))) {
-            dkvm_xml_remove(address);
         }
     }
 }
@@ -109,28 +79,13 @@ static void report_all(DkvmPatched *patched, const DkvmChanges *changes)
     }
 }
 
-/* Addresses that were put back, with and without the device that they belong to. */
-static GHashTable *restored_elements(const DkvmChanges *changes)
-{
-    GHashTable *restored = g_hash_table_new(NULL, NULL);
-    for (guint i = 0; i < changes->list->len; i++) {
-        const DkvmChange *change = g_ptr_array_index(changes->list, i);
-        if (change->kind == DKVM_CHANGE_REMOVE && change->node != NULL) {
-            g_hash_table_add(restored, change->node);
-            g_hash_table_add(restored, dkvm_xml_child(change->node, "address"));
-        }
-    }
-    return restored;
-}
-
 static void take_everything_back(xmlNode *domain, DkvmMarker *marker)
 {
     dkvm_commandline_group(domain);
     dkvm_edited_look(domain, marker->changes);
     dkvm_added_before_undo(domain, marker, is_ours, NULL);
     dkvm_undo(domain, marker->changes, is_ours, NULL);
-    g_autoptr(GHashTable) restored = restored_elements(marker->changes);
-    drop_wrong_addresses(domain, restored);
+    dkvm_addresses_settle(domain, marker->changes);
     dkvm_added_after_undo(domain, marker);
     sort_disks(domain, marker);
     dkvm_commandline_ungroup(domain);

@@ -82,11 +82,13 @@ static gboolean has_machine_change(const DkvmChanges *changes)
     return FALSE;
 }
 
-/* Another macOS than last time: devices are decided anew from what the domain had before dkvm. */
+/* Another macOS than last time and nothing installed yet: devices are decided anew from what the
+ * domain had before dkvm.  An installed one keeps those that work. */
 static void redo_for_other_macos(DkvmRun *run)
 {
     g_autofree char *now = dkvm_macos_text(run->macos);
-    if (run->marker->macos == NULL || g_str_equal(run->marker->macos, now)) {
+    if (run->marker->macos == NULL || g_str_equal(run->marker->macos, now) ||
+        run->state->disks_empty != DKVM_YES) {
         return;
     }
     /* On another machine every address is part of the decision. */

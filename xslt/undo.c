@@ -150,6 +150,7 @@ void dkvm_undo(xmlNode *domain, DkvmChanges *changes, DkvmChangeFilter filter, g
     for (guint i = 0; i < length; i++) {
         DkvmChange *change = g_ptr_array_index(changes->list, i);
         wanted[i] = filter(change, data);
+        change->undone = wanted[i];
         change->node = dkvm_locator_find(domain, change->at);
         change->parent = find_parent(domain, change->at);
         selected |= wanted[i] && sets_firmware(change);
