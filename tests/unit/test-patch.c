@@ -190,8 +190,50 @@ static void test_macos_then_macos(gconstpointer data)
         const Golden *golden = inputs->pdata[i];
         check_second_wins(&bench, golden, host, &as_empty, "macos", "10.6", "14");
         check_second_wins(&bench, golden, host, &as_empty, "macos", "15", "10.11");
-        check_second_wins(&bench, golden, host, &as_installed, "macos", "10.4", "13");
-        check_second_wins(&bench, golden, host, &as_installed, "macos", "26", "10.9");
+    }
+}
+
+/* The lines that say what an installed guest depends on. */
+static char *kinds_of_devices(const char *xml)
+{
+    GString *kinds = g_string_new(NULL);
+    const char *devices = strstr(xml, "\n  <devices>");
+    g_auto(GStrv) lines = g_strsplit(devices ? devices : "", "\n", -1);
+    for (char **line = lines; *line != NULL; line++) {
+        if (strstr(*line, "<target dev=") != NULL || strstr(*line, "<model type=") != NULL ||
+            strstr(*line, "<controller type='usb'") != NULL || strstr(*line, "<sound ") != NULL) {
+            g_string_append_printf(kinds, "%s\n", *line);
+        }
+    }
+    return g_string_free(kinds, FALSE);
+}
+
+/* An upgrade of an installed guest: all that FIRST works with works with SECOND too. */
+static void check_devices_stay(Bench *bench, const Golden *golden, const Host *host,
+                               const char *first, const char *second)
+{
+    Options only_first = {.macos = (char *)first}, only_second = {.macos = (char *)second};
+    g_autofree char *before =
+        patch_golden(bench, golden, host, golden->text, &as_empty, &only_first);
+    g_autofree char *after =
+        before ? patch_golden(bench, golden, host, before, &as_installed, &only_second) : NULL;
+    if (after == NULL) {
+        return;
+    }
+    g_autofree char *what = g_strdup_printf("macos %s, upgraded to %s", first, second);
+    g_autofree char *is = kinds_of_devices(after), *was = kinds_of_devices(before);
+    expect_same(golden, host, what, is, was);
+    g_autofree char *reverted = must_revert(after);
+    expect_reverted(golden, host, what, reverted);
+}
+
+static void test_upgraded(gconstpointer data)
+{
+    const Host *host = data;
+    g_auto(Bench) bench = bench_new(host);
+    for (guint i = 0; i < inputs->len; i++) {
+        check_devices_stay(&bench, inputs->pdata[i], host, "10.14", "14");
+        check_devices_stay(&bench, inputs->pdata[i], host, "12", "26");
     }
 }
 
@@ -252,7 +294,9 @@ static void test_set_then_auto(gconstpointer data)
     for (guint i = 0; i < inputs->len; i++) {
         /* A fifth of the choices for each; every choice meets every kind of input on some host. */
         for (gsize k = (i + (gsize)(host - hosts)) % 5; k < G_N_ELEMENTS(some_choices); k += 5) {
-            check_forgotten(&bench, inputs->pdata[i], host, k % 2 ? &as_empty : &as_installed,
+            /* An installed guest keeps the devices that work with either macOS. */
+            gboolean empty = k % 2 || g_str_equal(some_choices[k][0], "macos");
+            check_forgotten(&bench, inputs->pdata[i], host, empty ? &as_empty : &as_installed,
                             some_choices[k][0], some_choices[k][1]);
         }
     }
@@ -426,6 +470,7 @@ int main(int argc, char **argv)
         {"stable", test_stable},
         {"model-then-model", test_model_then_model},
         {"macos-then-macos", test_macos_then_macos},
+        {"upgraded", test_upgraded},
         {"set-then-auto", test_set_then_auto},
     };
     for (gsize t = 0; t < G_N_ELEMENTS(over_all); t++) {
