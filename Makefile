@@ -35,7 +35,7 @@ MAIN := $(foreach part,$(PARTS),$(wildcard $(part)/dkvm-*.c))
 OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test-*.c))
 GOLDEN := $(B)/tests/golden/golden
-BENCH := $(B)/tests/bench/input-trees
+BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c))
 PROGRAMS := $(addprefix $(B)/,$(notdir $(MAIN:.c=)))
 SCD := $(foreach part,$(PARTS),$(wildcard $(part)/*.scd))
 MAN := $(addprefix $(B)/,$(notdir $(SCD:.scd=)))
@@ -210,7 +210,7 @@ help:
 packages:
 	@echo $(PKGS)
 
--include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH).d
+-include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d)
 .PHONY: all packages deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
 	install uninstall check-hook clean help FORCE
 .DELETE_ON_ERROR:
