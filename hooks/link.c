@@ -22,23 +22,23 @@ DkvmRecord *dkvm_link_record(DkvmLink *link, const char *uuid, gboolean make)
 {
     DkvmRecord *record = g_hash_table_lookup(link->records, uuid);
     if (record == NULL && make) {
-        record = dkvm_record_new();
-        g_hash_table_insert(link->records, g_strdup(uuid), record);
+        record = dkvm_record_new(uuid);
+        g_hash_table_insert(link->records, record->uuid, record);
     }
     return record;
 }
 
 void dkvm_link_tidy(DkvmLink *link, const char *uuid)
 {
-    const DkvmRecord *record = g_hash_table_lookup(link->records, uuid);
-    if (record != NULL && dkvm_record_is_idle(record, g_get_monotonic_time())) {
+    DkvmRecord *record = g_hash_table_lookup(link->records, uuid);
+    if (record != NULL && dkvm_record_tidy(record, g_get_monotonic_time())) {
         g_hash_table_remove(link->records, uuid);
     }
 }
 
 static gboolean is_idle(gpointer uuid, gpointer record, gpointer now)
 {
-    return dkvm_record_is_idle(record, *(gint64 *)now);
+    return dkvm_record_tidy(record, *(gint64 *)now);
 }
 
 /* Machines that were started and never defined. */
@@ -53,14 +53,15 @@ static void tidy_all(DkvmLink *link)
 /* With the lock held. */
 static void note_event(DkvmLink *link, DkvmRecord *record, int event, int detail, gint64 now)
 {
-    dkvm_history_event(&record->history, event, detail, now);
+    dkvm_record_event(record, event, detail, now);
     if (event == VIR_DOMAIN_EVENT_DEFINED) {
         dkvm_guard_defined(&record->guard);
     } else if (event == VIR_DOMAIN_EVENT_STOPPED) {
         record->waits = FALSE;
-        dkvm_record_set(&record->why, NULL);
-    } else if (event == VIR_DOMAIN_EVENT_STARTED && record->phase == DKVM_PHASE_STOPPED) {
-        record->phase = DKVM_PHASE_NONE;
+        record->why = NULL;
+    } else if (event == VIR_DOMAIN_EVENT_STARTED &&
+               dkvm_record_phase(record) == DKVM_PHASE_STOPPED) {
+        record->boot->phase = DKVM_PHASE_NONE;
         dkvm_log_note("%s: %s: started again by somebody else", link->uri, record->name);
     }
 }
@@ -81,8 +82,8 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
         note_event(link, record, event, detail, now);
         if (gone) {
             record->result = DKVM_RESULT_NONE;
-            record->phase = DKVM_PHASE_NONE;
             record->guard = (DkvmGuard){0};
+            g_clear_pointer(&record->boot, g_free);
         }
         dkvm_link_tidy(link, uuid);
     }
@@ -233,7 +234,9 @@ static void each_record(DkvmLink *link, RecordFunction call)
 /* While nobody listens, the history of a machine has a gap, and events of our own are lost. */
 static void forget_events(DkvmRecord *record)
 {
-    record->history.booted = 0;
+    if (record->boot != NULL) {
+        record->boot->history.booted = 0;
+    }
     record->guard.expected = 0;
 }
 
@@ -398,7 +401,7 @@ DkvmLink *dkvm_link_new(const char *uri, gboolean session, DkvmQueue *queue, voi
     g_mutex_init(&link->lock);
     g_cond_init(&link->wake);
     link->records =
-        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)dkvm_record_free);
+        g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)dkvm_record_free);
     link->thread = g_thread_new("connection", run, link);
     return link;
 }
@@ -434,7 +437,7 @@ gboolean dkvm_link_is_restarting(DkvmLink *link)
     g_mutex_lock(&link->lock);
     g_hash_table_iter_init(&iter, link->records);
     while (!found && g_hash_table_iter_next(&iter, NULL, &record)) {
-        DkvmPhase phase = ((DkvmRecord *)record)->phase;
+        DkvmPhase phase = dkvm_record_phase(record);
         found = phase == DKVM_PHASE_STOPPED || phase == DKVM_PHASE_STARTING;
     }
     g_mutex_unlock(&link->lock);

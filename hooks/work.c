@@ -124,7 +124,7 @@ static void note_result(Look *look, const DkvmPatched *patched, gboolean stored,
         record->result = DKVM_RESULT_PATCHED;
         record->patched = g_get_real_time() / G_TIME_SPAN_SECOND;
         record->waits = why != NULL;
-        dkvm_record_set(&record->why, why);
+        record->why = why;
     } else if (record->result != DKVM_RESULT_PATCHED) {
         record->result = DKVM_RESULT_UP_TO_DATE;
     }
