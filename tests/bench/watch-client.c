@@ -3,9 +3,10 @@
  *
  *   watch-client idle            only listens: the memory that an event client takes
  *   watch-client latency N PID   defines N domains from the XML at standard input (NAME and UUID in
- *                                it are replaced) beside the watcher PID; prints for each, in
- *                                microseconds, from the DEFINED event to the watcher's own, and
- * what reading that XML and defining it again takes */
+ *                                it are replaced) beside the watcher PID.  Prints for each, in
+ *                                microseconds: from the DEFINED event to the watcher's own; reading
+ *                                that definition and storing what the watcher made of it; reading
+ * it and storing it as it is. */
 #include <glib.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
@@ -70,15 +71,16 @@ static gint64 wait_events(void)
     return took;
 }
 
-/* The watcher sleeps meanwhile. */
-static gint64 bare(virConnectPtr conn, const char *text)
+/* Defines TEXT, then measures reading it and storing NEW (NULL: what was read).  The watcher sleeps
+ * meanwhile. */
+static gint64 bare(virConnectPtr conn, const char *text, const char *new_text)
 {
     virDomainPtr domain = virDomainDefineXMLFlags(conn, text, 0);
     gint64 begin = g_get_monotonic_time();
     char *xml = domain
                     ? virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE)
                     : NULL;
-    virDomainPtr again = xml ? virDomainDefineXMLFlags(conn, xml, 0) : NULL;
+    virDomainPtr again = xml ? virDomainDefineXMLFlags(conn, new_text ? new_text : xml, 0) : NULL;
     gint64 took = g_get_monotonic_time() - begin;
     if (again == NULL || virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_NVRAM) < 0) {
         die("define again");
@@ -89,28 +91,39 @@ static gint64 bare(virConnectPtr conn, const char *text)
     return took;
 }
 
+/* What the watcher makes of TEXT; *TOOK: from event to event. */
+static char *watched(virConnectPtr conn, const char *text, gint64 *took)
+{
+    g_mutex_lock(&lock);
+    added = updated = 0;
+    g_mutex_unlock(&lock);
+    virDomainPtr domain = virDomainDefineXMLFlags(conn, text, 0);
+    *took = domain ? wait_events() : -1;
+    if (*took < 0) {
+        die("no definition by the watcher");
+    }
+    g_usleep(50000); /* it looks at its own definition */
+    char *xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+    virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_NVRAM);
+    virDomainFree(domain);
+    return xml;
+}
+
 static void one(virConnectPtr conn, const char *text, int number, pid_t watcher)
 {
     g_autofree char *name = g_strdup_printf("latency-%d", number);
     g_autofree char *uuid = g_uuid_string_random();
     g_autofree char *named = replaced(text, "NAME", name);
     g_autofree char *full = replaced(named, "UUID", uuid);
+    gint64 took = 0;
+    char *patched = watched(conn, full, &took);
     kill(watcher, SIGSTOP);
-    gint64 cost = bare(conn, full);
+    gint64 result = bare(conn, full, patched), original = bare(conn, full, NULL);
     kill(watcher, SIGCONT);
     g_usleep(50000); /* it looks at what is gone already */
-    g_mutex_lock(&lock);
-    added = updated = 0;
-    g_mutex_unlock(&lock);
-    virDomainPtr domain = virDomainDefineXMLFlags(conn, full, 0);
-    gint64 took = domain ? wait_events() : -1;
-    if (took < 0) {
-        die("no definition by the watcher");
-    }
-    g_usleep(50000); /* it looks at its own definition */
-    virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_NVRAM);
-    virDomainFree(domain);
-    printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT "\n", took, cost);
+    printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT " %" G_GINT64_FORMAT "\n", took, result,
+           original);
+    free(patched);
 }
 
 static void latency(virConnectPtr conn, int count, pid_t watcher)
