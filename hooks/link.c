@@ -287,7 +287,8 @@ static void wait_locked(DkvmLink *link, gboolean able)
             return;
         }
         tidy_all(link);
-        if (link->session && !dkvm_session_in_use(1)) {
+        if (link->session && !dkvm_session_in_use(1) && dkvm_queue_wait(link->queue, 1, 0)) {
+            link->definitions = dkvm_session_definitions();
             link->lost = TRUE; /* our own connection would keep its daemon from ending */
             return;
         }
@@ -358,13 +359,20 @@ static void disconnect(DkvmLink *link, virConnectPtr conn)
     }
 }
 
-/* With the lock held: waits SPAN, or for anybody to use the session. */
+/* Somebody uses the session's daemon, or used it since we looked last. */
+static gboolean is_wanted(const DkvmLink *link)
+{
+    return !link->session || dkvm_session_in_use(0) ||
+           (dkvm_session_runs() && dkvm_session_definitions() != link->definitions);
+}
+
+/* With the lock held: waits SPAN, or for a reason to connect to the session. */
 static void wait_to_connect(DkvmLink *link, gint64 span)
 {
     do {
         sleep_locked(link, link->session ? SESSION_LOOK : span);
         link->rescan = FALSE; /* there will be one */
-    } while (link->session && !link->stopping && !dkvm_session_in_use(0));
+    } while (!link->stopping && !is_wanted(link));
 }
 
 static gpointer run(gpointer data)
@@ -373,7 +381,7 @@ static gpointer run(gpointer data)
     gint64 backoff = BACKOFF_FIRST;
     gboolean stopping = FALSE;
     while (!stopping) {
-        virConnectPtr conn = link->session && !dkvm_session_in_use(0) ? NULL : try_connect(link);
+        virConnectPtr conn = is_wanted(link) ? try_connect(link) : NULL;
         if (conn != NULL) {
             serve(link, conn);
             disconnect(link, conn);
