@@ -310,11 +310,11 @@ static void serve(DkvmLink *link, virConnectPtr conn)
         each_record(link, free_guard);
         g_mutex_unlock(&link->lock);
         gboolean able = renew_tools(link, conn);
-        if (able) {
-            scan(link, conn, first);
-        }
         if (able && first) {
             dkvm_log_note("%s: watching", link->uri);
+        }
+        if (able) {
+            scan(link, conn, first);
         }
         g_mutex_lock(&link->lock);
         wait_locked(link, able);

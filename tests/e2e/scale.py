@@ -99,19 +99,9 @@ class Definer(threading.Thread):
         super().__init__(daemon=True)
         self.cycle, self.stop, self.names = cycle, threading.Event(), []
 
-    def define(self, name):
-        while True:
-            try:
-                conn = libvirt.open("qemu:///system")
-                conn.defineXML(small(name))
-                conn.close()
-                return
-            except libvirt.libvirtError:
-                time.sleep(0.05)
-
     def run(self):
         number = 0
-        while not self.stop.is_set():
+        while not self.stop.is_set() and number < 60:
             name = f"mac-{self.cycle}-{number}"
             self.define_once(name)
             self.names.append(name)
@@ -146,9 +136,7 @@ def _():
             os.kill(int(pathlib.Path("/run/libvirtd.pid").read_text()), signal.SIGKILL)
             subprocess.run([RESTART], check=True, timeout=120)
             watch.wait_for(": watching", cycle + 2)
-            count = len(definer.names) + 5
-            rig.wait(lambda: len(definer.names) >= count, "more definitions")
-            definer.stop.set()
+            rig.wait(lambda: len(definer.names) == 60, "more definitions")
             definer.join(60)
             CONN = rig.connect()
             for name in definer.names:
