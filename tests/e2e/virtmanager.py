@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Debian's virt-manager on a desktop of desktop.py, used as a person uses it."""
+
+import pathlib
+import re
+
+from desktop import Missing, click, fill, key, tick, until, write
+
+# AT-SPI's roles of what GTK shows as a message: GtkMessageDialog is an alert.
+DIALOGS = ("alert", "dialog", "file chooser")
+
+
+class Dialog(Exception):
+    """virt-manager showed a message that nobody expected."""
+
+
+class VirtManager:
+    METHODS = {"manual": "Manual install", "cdrom": "Local install media.*", "import": "Import existing.*"}
+
+    def __init__(self, desktop, uri="qemu:///system"):
+        self._desktop = desktop
+        self._log = desktop.logs / "virt-manager.log"
+        self._process = desktop.spawn("virt-manager", "--connect", uri, "--no-fork", "--debug")
+        self._app = until(lambda: desktop.application("virt-manager"), "virt-manager does not show up")
+        self.main = self._app.get("frame", "Virtual Machine Manager")
+        self.main.get("table cell", "QEMU/KVM")
+
+    def stop(self):
+        self._process.terminate()
+        self._process.wait(30)
+
+    ### Messages ####################################################################################
+
+    def dialogs(self):
+        return [window for window in self._app.children if window.showing and window.role in DIALOGS]
+
+    def no_dialog(self):
+        """That there is no message now, and that there has been none (its own log says so)."""
+        for window in self.dialogs():
+            raise Dialog(f"{window.role} '{window.name}':\n" + "\n".join(window.outline()))
+        log = self._log.read_text(errors="replace")
+        if "dialog message:" in log:
+            raise Dialog(log[log.index("dialog message:"):][:2000])
+
+    def wait(self, condition, what, deadline=90):
+        """until(), which ends as soon as there is a message."""
+        def look():
+            self.no_dialog()
+            return condition()
+        return until(look, what, deadline)
+
+    def outline(self):
+        """All that it shows, for a report."""
+        return "\n".join(line for window in self._app.children if window.showing
+                         for line in [f"# {window.role} '{window.name}'", *window.outline(1)])
+
+    ### New VM ######################################################################################
+
+    def _wizard(self):
+        return self._app.get("frame", "New VM")
+
+    def _forward(self, wizard):
+        step = self._step(wizard)
+        click(wizard.get("push button", "Forward"))
+        self.wait(lambda: self._step(wizard) != step, f"the wizard stays at '{step}'")
+
+    @staticmethod
+    def _step(wizard):
+        label = wizard.find("label", "pagenum-label")
+        return label.text if label else ""
+
+    def search_os(self, wizard, words):
+        """Types WORDS into the OS search; the labels of the list that appears."""
+        fill(wizard.get("text", "oslist-entry"), words)
+        table = self._app.get("table", "os-list")
+        self.wait(lambda: any(words.lower() in cell.name.lower() for cell in table.all("table cell")),
+                  f"no OS '{words}' in the list")
+        return [cell.name for cell in table.all("table cell")]
+
+    def choose_os(self, wizard, label):
+        auto = wizard.find("check box", "Automatically detect.*")
+        if auto and auto.checked:
+            tick(auto, False)
+        entry = wizard.get("text", "oslist-entry")
+        self.wait(lambda: entry.sensitive, "the OS entry stays insensitive")
+        self.search_os(wizard, label)
+        click(self._app.get("table", "os-list").get("table cell", re.escape(label) + r" \(.*\)"), times=2)
+        self.wait(lambda: entry.text == label, f"'{label}' is not chosen")
+
+    def to_os_page(self, method="manual"):
+        """Opens the wizard and goes on to where the OS is chosen."""
+        click(self.main.get("push button", "New"))
+        wizard = self._wizard()
+        self.wait(lambda: wizard.active, "the wizard is not the active window")
+        tick(wizard.get("radio button", self.METHODS[method]))
+        self._forward(wizard)
+        return wizard
+
+    def cancel(self, wizard):
+        click(wizard.get("push button", "Cancel"))
+        self.wait(lambda: not wizard.showing, "the wizard stays")
+
+    def new_vm(self, method, name, os_label, medium=None):
+        """Clicks through "New VM" to its last page; the wizard.  MEDIUM: the ISO or the disk image."""
+        wizard = self.to_os_page(method)
+        if medium:
+            fill(wizard.get("text", "media-entry" if method == "cdrom" else "import-entry"), str(medium))
+        self.choose_os(wizard, os_label)
+        for _ in range(2 if method == "import" else 3):
+            self._forward(wizard)
+        # Its label is no relation of it in virt-manager 4.1, so it has no name.
+        entry = until(lambda: next((text for text in wizard.all("text")), None), "no entry for the name")
+        fill(entry, name)
+        return wizard
+
+    def finish(self, wizard):
+        click(wizard.get("push button", "Finish"))
+
+    def customize(self, wizard):
+        """Finish with "Customize configuration before install"; the window that opens."""
+        tick(wizard.get("check box", "Customize configuration.*"))
+        self.finish(wizard)
+        return self._app.get("frame", ".* on QEMU/KVM")
+
+    ### A VM's window ###############################################################################
+
+    def window(self, name):
+        """The window of a VM, opened if it is not open."""
+        title = re.escape(name) + " on QEMU/KVM"
+        found = self._app.find("frame", title)
+        if not found:
+            click(self._row(name), times=2)
+            found = self._app.get("frame", title)
+        return found
+
+    def _row(self, name):
+        return self.main.get("table cell", re.escape(name) + r"\n.*")
+
+    def state(self, name):
+        """What the list of VMs says below its name."""
+        cell = self.main.find("table cell", re.escape(name) + r"\n.*")
+        return cell.name.split("\n")[1] if cell else None
+
+    def close(self, window):
+        """As by the button of the window manager."""
+        click(window.get("menu", "File"))
+        click(window.get("menu item", "Close"))
+        self.wait(lambda: not window.showing, "the window stays")
+
+    def hardware(self, window, label):
+        """Shows the details of one device, by its name in the list on the left."""
+        click(window.get("radio button", "Details"))
+        table = window.get("table", "hw-list")
+        click(table.get("table cell", label))
+        return window
+
+    def apply(self, window):
+        button = window.get("push button", "Apply")
+        click(button)
+        self.wait(lambda: not button.sensitive, "the change is not applied")
+
+    def pick(self, window, combo, item):
+        """Opens a combo box and picks what it is to be."""
+        click(window.get("combo box", combo))
+        click(self._app.get("menu item", item))
+
+    def choose(self, window, entry, text):
+        """A combo box that one can type in."""
+        fill(window.get("text", entry), text)
+        key("Return")
+
+
+__all__ = ["Dialog", "Missing", "VirtManager", "pathlib", "write"]
