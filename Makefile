@@ -7,6 +7,8 @@ sbindir ?= $(prefix)/sbin
 datadir ?= $(prefix)/share
 mandir ?= $(datadir)/man
 sysconfdir ?= /etc
+# libosinfo looks into /usr/share/osinfo and /etc/osinfo, not below other prefixes.
+osinfodir ?= $(if $(filter /usr,$(prefix)),$(datadir),$(sysconfdir))/osinfo
 B ?= build
 
 ifeq ($(origin CC),default)
@@ -134,6 +136,19 @@ golden: $(GOLDEN)
 
 ### installing
 
+# Each as an addition to the entry of its id, whose own file osinfo-db may ship one day.
+OSINFO := $(patsubst hooks/osinfo/dkvm-%.xml,%,$(wildcard hooks/osinfo/dkvm-*.xml))
+osinfo-file = $(DESTDIR)$(osinfodir)/os/apple.com/$(1).d/dkvm-$(1).xml
+
+install-osinfo:
+	$(foreach os,$(OSINFO),install -D -m 644 hooks/osinfo/dkvm-$(os).xml $(call osinfo-file,$(os)) &&) :
+
+uninstall-osinfo:
+	rm -f $(foreach os,$(OSINFO),$(call osinfo-file,$(os)))
+	for d in $(foreach os,$(OSINFO),$(dir $(call osinfo-file,$(os)))) \
+		$(DESTDIR)$(osinfodir)/os/apple.com $(DESTDIR)$(osinfodir)/os $(DESTDIR)$(osinfodir); do \
+		! test -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
+
 unitdir ?= $(prefix)/lib/systemd
 hookdir := $(sysconfdir)/libvirt/hooks/daemon.d
 HOOK_MARK := ^\# dkvm: starts dkvm-watchd
@@ -155,7 +170,7 @@ check-hook:
 		grep -q '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || { \
 		echo '$(DESTDIR)$(hookdir)/50-dkvm-watchd is not ours; move it away, or HOOK=no' >&2; exit 1; }
 
-install: all check-hook $(addprefix $(B)/,$(TEMPLATES))
+install: all install-osinfo check-hook $(addprefix $(B)/,$(TEMPLATES))
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
 		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(sysconfdir)/dkvm \
 		$(DESTDIR)$(unitdir)/system $(DESTDIR)$(unitdir)/user $(DESTDIR)$(prefix)/lib/sysusers.d
@@ -173,7 +188,7 @@ install: all check-hook $(addprefix $(B)/,$(TEMPLATES))
 	test '$(HOOK)' = no || install -D -m 755 $(B)/50-dkvm-watchd $(DESTDIR)$(hookdir)/50-dkvm-watchd
 
 # What install made, and nothing else: a dkvm.conf that was changed stays, as does another's hook.
-uninstall:
+uninstall: uninstall-osinfo
 	! grep -qs '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
 		rm -f $(DESTDIR)$(hookdir)/50-dkvm-watchd
 	rm -f $(DESTDIR)$(unitdir)/system/dkvm-watchd.service $(DESTDIR)$(unitdir)/user/dkvm-watchd.service \
@@ -202,7 +217,8 @@ help:
 	@echo 'fuzz         the fuzzers, FUZZ_SECONDS (30) each'
 	@echo 'lint         compilers, analyzers, formatting, spelling'
 	@echo 'golden       write the expected files of the golden pairs anew'
-	@echo 'install, uninstall   DESTDIR, prefix, bindir, datadir, mandir, sysconfdir are honoured'
+	@echo 'install, uninstall   DESTDIR, prefix, bindir, datadir, mandir, sysconfdir,'
+	@echo '             osinfodir (/usr/share/osinfo) are honoured'
 	@echo 'deps         install the Debian packages that all this needs'
 	@echo 'clean        remove what was built, keep the cache'
 
@@ -212,6 +228,6 @@ packages:
 
 -include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d)
 .PHONY: all packages deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
-	install uninstall check-hook clean help FORCE
+	install uninstall install-osinfo uninstall-osinfo check-hook clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -9,11 +9,12 @@ case $DKVM in /*) ;; *) DKVM=$TOP/$DKVM ;; esac
 export DKVM TOP
 
 # beside SUITE PROGRAM ARGUMENT...: the libvirtd of Debian 12 (bookworm) or of Debian 13 (trixie).
+# $OSINFO: a folder that libosinfo looks into besides its own; $BESIDE_SECONDS: when it is given up.
 beside() {
     local suite=$1 program=$2 code=0 log=$BATS_TEST_TMPDIR/log
     shift 2
     DKVM_SUITE=$suite PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8 \
-        timeout --kill-after=10 900 "$BATS_TEST_DIRNAME/ns-libvirtd" --suite "$suite" -- \
+        timeout --kill-after=10 "${BESIDE_SECONDS:-900}" "$BATS_TEST_DIRNAME/ns-libvirtd" --suite "$suite" ${OSINFO:+--osinfo "$OSINFO"} -- \
         /usr/bin/python3 "$BATS_TEST_DIRNAME/$program" "$@" > "$log" 2>&1 || code=$?
     # What was measured or counted.
     sed -n "s/^# /# $suite: /p" "$log" >&3

@@ -96,6 +96,9 @@ class VirtManager:
         self._forward(wizard)
         return wizard
 
+    def old_systems(self):
+        return self._app.get("check box", "include-eol")
+
     def cancel(self, wizard):
         click(wizard.get("push button", "Cancel"))
         self.wait(lambda: not wizard.showing, "the wizard stays")
@@ -122,6 +125,9 @@ class VirtManager:
         self.finish(wizard)
         return self._app.get("frame", ".* on QEMU/KVM")
 
+    def begin_installation(self, window):
+        click(window.get("push button", "Begin Installation"))
+
     ### A VM's window ###############################################################################
 
     def window(self, name):
@@ -141,23 +147,46 @@ class VirtManager:
         cell = self.main.find("table cell", re.escape(name) + r"\n.*")
         return cell.name.split("\n")[1] if cell else None
 
+    def names(self):
+        """The VMs in the list."""
+        return [cell.name.split("\n")[0] for cell in self.main.all("table cell", r".+\n.*")]
+
     def close(self, window):
         """As by the button of the window manager."""
         click(window.get("menu", "File"))
         click(window.get("menu item", "Close"))
         self.wait(lambda: not window.showing, "the window stays")
 
-    def hardware(self, window, label):
-        """Shows the details of one device, by its name in the list on the left."""
-        click(window.get("radio button", "Details"))
+    def hardware(self, window, label, details=True):
+        """Shows the details of one device, by its name in the list on the left.  Before the installation
+        there are no other views (DETAILS false)."""
+        if details:
+            tick(window.get("radio button", "Details"))
         table = window.get("table", "hw-list")
         click(table.get("table cell", label))
         return window
 
     def apply(self, window):
-        button = window.get("push button", "Apply")
+        button = window.get("push button", "config-apply")
         click(button)
         self.wait(lambda: not button.sensitive, "the change is not applied")
+
+    def spin(self, window, label, value):
+        """A number, by the text beside it."""
+        fill(self.beside(window, "spin button", label), str(value))
+        key("Tab")
+
+    def beside(self, window, role, label):
+        """The widget of ROLE in the same row as a label, nearest to its right."""
+        def look():
+            mark = window.find("label", label)
+            if not mark:
+                return None
+            x, y, width, height = mark.box
+            row = [(thing.box[0], thing) for thing in window.all(role)
+                   if thing.box[0] >= x + width - 1 and abs(thing.box[1] + thing.box[3] / 2 - y - height / 2) < 12]
+            return min(row, key=lambda pair: pair[0])[1] if row else None
+        return until(look, f"no {role} beside '{label}'")
 
     def pick(self, window, combo, item):
         """Opens a combo box and picks what it is to be."""

@@ -1,0 +1,310 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""virt-manager as a person uses it, with dkvm-watchd beside it: the VM that ends up running is a Darwin
+guest, nobody saw a message, and what the person changes afterwards stays."""
+
+import functools
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+import traceback
+import xml.etree.ElementTree as tree
+
+import libvirt
+
+import desktop
+import rig
+from desktop import until
+from rig import IMAGES, SCRATCH, need, test
+from virtmanager import VirtManager
+
+SONOMA = "macOS 14 Sonoma"
+ROUNDS = 10 if os.environ.get("DKVM_LONG") else 1
+# What is kept when a test fails.
+KEEP = pathlib.Path(rig.DKVM).parent / "gui"
+
+# Not rig.connect(): beside the thread in which it counts events, each question to AT-SPI takes a second.
+libvirt.registerErrorHandler(lambda _context, _error: None, None)
+conn = libvirt.open("qemu:///system")
+
+### The stage #######################################################################################
+
+
+class Watchd:
+    """dkvm-watchd, the program of this build."""
+
+    def __init__(self):
+        self._log = SCRATCH / "watchd.log"
+        self._process = None
+        self.start()
+
+    def start(self):
+        program = pathlib.Path(rig.DKVM).parent / "dkvm-watchd"
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen([program, "--connect", "qemu:///system"], stdout=log,
+                                             stderr=log, stdin=subprocess.DEVNULL)
+        self.fence()
+
+    def stop(self):
+        self._process.terminate()
+        self._process.wait(60)
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def said(self):
+        return self._log.read_text(errors="replace")
+
+    def fence(self):
+        """Returns when it has dealt with whatever was defined before: a domain that is defined now is
+        patched."""
+        need(self._process.poll() is None, f"dkvm-watchd ended\n{self.said()[-3000:]}")
+        domain = conn.defineXML(rig.mac("gui-fence", image=IMAGES / "gui-fence"))
+        rig.wait(lambda: rig.marker(rig.definition(domain)) is not None, "dkvm-watchd patches a new domain")
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+        # Other domains are dealt with by other threads of it; this takes it milliseconds.
+        time.sleep(0.5)
+
+
+def begin():
+    global screen, watchd, manager  # pylint: disable=global-variable-undefined
+    # As much room as a host for macOS guests has; nothing of it is ever used.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1T,mode=0755", "tmpfs", str(IMAGES)], check=True)
+    screen = desktop.Desktop(SCRATCH)
+    watchd = Watchd()
+    manager = VirtManager(screen)
+
+
+def keep_evidence(name):
+    """Screens, what was on them in words, and logs."""
+    KEEP.mkdir(exist_ok=True)
+    screen.screenshot(KEEP / f"{name}.png")
+    (KEEP / f"{name}.txt").write_text(manager.outline())
+    for log in SCRATCH.glob("*.log"):
+        shutil.copy(log, KEEP / f"{name}-{log.name}")
+    for domain in conn.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        subprocess.run(["virsh", "-q", "screenshot", domain.UUIDString(), str(KEEP / f"{name}-guest.ppm")],
+                       check=False, timeout=60, capture_output=True)
+    rig.say(f"kept: {KEEP / name}.png and what belongs to it")
+
+
+def evident(function):
+    """A test that leaves evidence when it fails, and a new virt-manager for the next one."""
+    @functools.wraps(function)
+    def wrapped():
+        global manager
+        try:
+            return function()
+        except Exception:
+            keep_evidence(function.__name__)
+            clear()
+            manager.stop()
+            (SCRATCH / "virt-manager.log").unlink()
+            manager = VirtManager(screen)
+            raise
+    return wrapped
+
+
+def clear():
+    """No domain and no disk is left.  A domain is undefined before it is stopped, since virt-manager starts
+    one again that stops while it is being installed."""
+    for domain in conn.listAllDomains():
+        active = domain.isActive()
+        if domain.isPersistent():
+            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+        if active:
+            domain.destroy()
+    rig.remove_disks()
+
+
+### What is true of a VM ############################################################################
+
+
+def lookup(name):
+    try:
+        return conn.lookupByName(name)
+    except libvirt.libvirtError:
+        return None
+
+
+def qemu_words(domain):
+    """The command line of its QEMU that runs now."""
+    pid = pathlib.Path("/run/libvirt/qemu", f"{domain.name()}.pid").read_text().strip()
+    return pathlib.Path("/proc", pid, "cmdline").read_text().split("\0")
+
+
+def runs_patched(name):
+    """Whether QEMU runs for it, as a Mac."""
+    domain = lookup(name)
+    try:
+        return bool(domain and domain.isActive() and
+                    any(word.startswith("isa-applesmc") for word in qemu_words(domain)))
+    except (FileNotFoundError, libvirt.libvirtError):
+        return False  # it is being stopped or started
+
+
+def yellow(picture, box=None):
+    """How many pixels of a picture have the yellow in which OVMF's shell writes its prompt."""
+    crop = ["-crop", f"{box[2]}x{box[3]}+{box[0]}+{box[1]}"] if box else []
+    rgb = subprocess.run(["convert", str(picture), *crop, "-depth", "8", "rgb:-"], check=True, timeout=60,
+                         capture_output=True).stdout
+    return sum(rgb[i:i + 3] in (b"\xff\xff\x55", b"\xff\xff\x00", b"\xff\xff\x40") for i in range(0, len(rgb), 3))
+
+
+def shell_in_guest(domain):
+    picture = SCRATCH / "guest.ppm"
+    rig.virsh("screenshot", domain.UUIDString(), str(picture))
+    return yellow(picture) > 50
+
+
+def shell_in_window(window):
+    """Whether the console in virt-manager's window shows it: what a person sees."""
+    picture = SCRATCH / "screen.png"
+    console = window.find("drawing area")
+    if not console:
+        return False
+    screen.screenshot(picture)
+    return yellow(picture, console.box) > 50
+
+
+def ends_up_as_a_mac(name):
+    """What issue and design promise of a VM that was clicked together; its domain."""
+    manager.wait(lambda: runs_patched(name), f"{name} does not run as a Mac")
+    domain = lookup(name)
+    rig.live(0, "--check", name)
+    words = qemu_words(domain)
+    need(not any("smm=on" in word for word in words), f"{name} runs with SMM")
+    need(any("OVMF_CODE_4M.fd" in word for word in words), f"{name} runs other firmware")
+    # The shell is nothing that Microsoft signed: with Secure Boot it does not start.
+    manager.wait(lambda: shell_in_guest(domain), "OVMF's shell is not on the guest's screen", 180, )
+    window = manager.window(name)
+    manager.wait(lambda: shell_in_window(window), "virt-manager's console does not show OVMF's shell")
+    need(domain.isActive() and runs_patched(name), f"{name} does not run any more")
+    manager.no_dialog()
+    return domain
+
+
+def disk_of(domain, device="disk"):
+    for disk in tree.fromstring(domain.XMLDesc()).iterfind("devices/disk"):
+        if disk.get("device") == device:
+            source = disk.find("source")
+            return source.get("file") if source is not None else None
+    return None
+
+
+def inserted(domain):
+    """The files that QEMU has in its CD drives."""
+    return [drive["inserted"]["file"] for drive in rig.qmp(domain, "query-block")
+            if drive.get("inserted") and drive["removable"]]
+
+
+### The OS list #####################################################################################
+
+
+@test("the OS list of virt-manager has every macOS by its name; those of more than ten years at will")
+@evident
+def os_list():
+    wizard = manager.to_os_page()
+    labels = manager.search_os(wizard, "macos")
+    for label in ("macOS 10.15 Catalina (macos10.15)", "macOS 11 Big Sur (macos11)",
+                  "macOS 14 Sonoma (macos14)", "macOS 26 Tahoe (macos26)"):
+        need(label in labels, f"no '{label}' in {labels}")
+    need(not any("El Capitan" in label for label in labels), "El Capitan is older than ten years")
+    desktop.tick(manager.old_systems())
+    labels = manager.search_os(wizard, "os x 10.11")
+    need("OS X 10.11 El Capitan (macos10.11)" in labels, f"no El Capitan in {labels}")
+    desktop.tick(manager.old_systems(), False)
+    desktop.key("Escape")
+    manager.cancel(wizard)
+    manager.no_dialog()
+
+
+### New VM, four ways ###############################################################################
+
+
+def again(flow):
+    """The same as often as this run wants."""
+    for number in range(1, ROUNDS + 1):
+        try:
+            flow(f"{flow.__name__}{number}")
+        except Exception as error:
+            raise rig.Bad(f"round {number} of {ROUNDS}: {traceback.format_exc()}") from error
+        manager.close(manager.window(f"{flow.__name__}{number}"))
+        clear()
+        manager.wait(lambda: not manager.names(), "virt-manager lists domains that are gone")
+
+
+@test(f"manual install, {ROUNDS} times")
+@evident
+def manual_install():
+    def manual(name):
+        manager.finish(manager.new_vm("manual", name, SONOMA))
+        domain = ends_up_as_a_mac(name)
+        need(pathlib.Path(disk_of(domain)).exists(), "the new disk is gone")
+    again(manual)
+
+
+@test(f"CD-ROM install, {ROUNDS} times: the CD is there on the second boot")
+@evident
+def cdrom_install():
+    def cdrom(name):
+        iso = make_iso(IMAGES / "installer.iso")
+        manager.finish(manager.new_vm("cdrom", name, SONOMA, iso))
+        domain = ends_up_as_a_mac(name)
+        need(inserted(domain) == [str(iso)], f"in the drive: {inserted(domain)}")
+        need(disk_of(domain, "cdrom") == str(iso), "the definition has no CD")
+        need(pathlib.Path(disk_of(domain)).exists(), "the new disk is gone")
+        # The installer restarts the machine by itself: it must neither stop nor lose its CD.
+        before = qemu_words(domain)
+        rig.qmp(domain, "system_reset")
+        time.sleep(1)
+        manager.wait(lambda: shell_in_guest(domain), "OVMF does not come back after a reset", 180)
+        need(qemu_words(domain) == before and inserted(domain) == [str(iso)], "a reset changed the machine")
+    again(cdrom)
+
+
+@test(f"import of a disk, {ROUNDS} times: nobody writes to it")
+@evident
+def import_disk():
+    def imported(name):
+        image = rig.empty_disk(IMAGES / f"{name}.qcow2", size="4G")
+        rig.allocate(image)
+        before = hashlib.sha256(image.read_bytes()).hexdigest()
+        manager.finish(manager.new_vm("import", name, SONOMA, image))
+        domain = ends_up_as_a_mac(name)
+        need(disk_of(domain) == str(image), f"its disk is {disk_of(domain)}")
+        need(hashlib.sha256(image.read_bytes()).hexdigest() == before, "the disk was written to")
+    again(imported)
+
+
+@test(f"customize before install, {ROUNDS} times: what was chosen there holds")
+@evident
+def customize():
+    def custom(name):
+        window = manager.customize(manager.new_vm("manual", name, SONOMA))
+        manager.hardware(window, "Memory", details=False)
+        manager.spin(window, "Current allocation:", 3072)
+        manager.apply(window)
+        need(lookup(name) is None, "it is defined before the installation began")
+        manager.begin_installation(window)
+        domain = ends_up_as_a_mac(name)
+        memory = tree.fromstring(rig.definition(domain)).findtext("memory")
+        need(memory == str(3072 * 1024), f"it has {memory} KiB")
+    again(custom)
+
+
+def make_iso(path):
+    content = SCRATCH / "iso"
+    content.mkdir(exist_ok=True)
+    (content / "README").write_text("An install medium for tests.\n")
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-V", "INSTALLER", "-o", str(path), str(content)],
+                   check=True, timeout=60, capture_output=True)
+    return path
+
+
+begin()
+rig.run()
