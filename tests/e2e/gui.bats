@@ -8,7 +8,7 @@ setup_file() {
     # The OS list as it is installed.
     export OSINFO=$BATS_FILE_TMPDIR/usr/share/osinfo BESIDE_SECONDS=1500
     [ -z "${DKVM_LONG-}" ] || BESIDE_SECONDS=7200
-    make -s -C "$BATS_TEST_DIRNAME/../.." install-osinfo DESTDIR="$BATS_FILE_TMPDIR"
+    make -s -C "$BATS_TEST_DIRNAME/../.." install-osinfo DESTDIR="$BATS_FILE_TMPDIR" prefix=/usr
 }
 
 @test "New VM and what a person changes afterwards, virt-manager 4.1" {

@@ -293,6 +293,11 @@ def by_options(items):
     return groups
 
 
+def number(version):
+    """A macOS version as something that sorts."""
+    return tuple(int(part) for part in version.split("."))
+
+
 ### XML #############################################################################################
 
 

@@ -54,6 +54,19 @@ class VirtManager:
         return "\n".join(line for window in self._app.children if window.showing
                          for line in [f"# {window.role} '{window.name}'", *window.outline(1)])
 
+    def _press(self, button, done, what):
+        """Clicks until something happens: a page that has just been turned does not always hear."""
+        def look():
+            if done():
+                return True
+            click(button)
+            try:
+                self.wait(done, what, 4)
+            except Missing:
+                pass
+            return done()
+        self.wait(look, what)
+
     ### New VM ######################################################################################
 
     def _wizard(self):
@@ -61,8 +74,8 @@ class VirtManager:
 
     def _forward(self, wizard):
         step = self._step(wizard)
-        click(wizard.get("push button", "Forward"))
-        self.wait(lambda: self._step(wizard) != step, f"the wizard stays at '{step}'")
+        self._press(wizard.get("push button", "Forward"), lambda: self._step(wizard) != step,
+                    f"the wizard stays at '{step}'")
 
     @staticmethod
     def _step(wizard):
@@ -89,7 +102,8 @@ class VirtManager:
 
     def to_os_page(self, method="manual"):
         """Opens the wizard and goes on to where the OS is chosen."""
-        click(self.main.get("push button", "New"))
+        self._press(self.main.get("push button", "New"), lambda: self._app.find("frame", "New VM"),
+                    "no wizard")
         wizard = self._wizard()
         self.wait(lambda: wizard.active, "the wizard is not the active window")
         tick(wizard.get("radio button", self.METHODS[method]))
@@ -100,8 +114,7 @@ class VirtManager:
         return self._app.get("check box", "include-eol")
 
     def cancel(self, wizard):
-        click(wizard.get("push button", "Cancel"))
-        self.wait(lambda: not wizard.showing, "the wizard stays")
+        self._press(wizard.get("push button", "Cancel"), lambda: not wizard.showing, "the wizard stays")
 
     def new_vm(self, method, name, os_label, medium=None):
         """Clicks through "New VM" to its last page; the wizard.  MEDIUM: the ISO or the disk image."""
@@ -117,7 +130,8 @@ class VirtManager:
         return wizard
 
     def finish(self, wizard):
-        click(wizard.get("push button", "Finish"))
+        button = wizard.get("push button", "Finish")
+        self._press(button, lambda: not (wizard.showing and button.sensitive), "the wizard does not finish")
 
     def customize(self, wizard):
         """Finish with "Customize configuration before install"; the window that opens."""
