@@ -159,9 +159,11 @@ def _steady(thing):
 
 def click(thing, button=1, times=1):
     x, y, width, height = _steady(thing)
-    if not (0 <= x + width // 2 < SIZE[0] and 0 <= y + height // 2 < SIZE[1]):
+    # The buttons of a spin button are at its right.
+    across, down = x + width // (6 if thing.role == "spin button" else 2), y + height // 2
+    if not (0 <= across < SIZE[0] and 0 <= down < SIZE[1]):
         raise Missing(f"{thing.role} '{thing.name}' is outside of the screen: {(x, y, width, height)}")
-    xdotool("mousemove", x + width // 2, y + height // 2)
+    xdotool("mousemove", across, down)
     xdotool("click", "--repeat", times, "--delay", 60, button)
 
 

@@ -287,7 +287,8 @@ def customize():
     def custom(name):
         window = manager.customize(manager.new_vm("manual", name, SONOMA))
         manager.hardware(window, "Memory", details=False)
-        manager.spin(window, "Current allocation:", 3072)
+        manager.spin(window, "Memory Select", 3072)
+        manager.spin(window, "Max Memory Select", 3072)
         manager.apply(window)
         need(lookup(name) is None, "it is defined before the installation began")
         manager.begin_installation(window)

@@ -185,22 +185,9 @@ class VirtManager:
         click(button)
         self.wait(lambda: not button.sensitive, "the change is not applied")
 
-    def spin(self, window, label, value):
-        """A number, by the text beside it."""
-        fill(self.beside(window, "spin button", label), str(value))
+    def spin(self, window, name, value):
+        fill(window.get("spin button", name), str(value))
         key("Tab")
-
-    def beside(self, window, role, label):
-        """The widget of ROLE in the same row as a label, nearest to its right."""
-        def look():
-            mark = window.find("label", label)
-            if not mark:
-                return None
-            x, y, width, height = mark.box
-            row = [(thing.box[0], thing) for thing in window.all(role)
-                   if thing.box[0] >= x + width - 1 and abs(thing.box[1] + thing.box[3] / 2 - y - height / 2) < 12]
-            return min(row, key=lambda pair: pair[0])[1] if row else None
-        return until(look, f"no {role} beside '{label}'")
 
     def pick(self, window, combo, item):
         """Opens a combo box and picks what it is to be."""
