@@ -298,6 +298,75 @@ def customize():
     again(custom)
 
 
+### What a person changes afterwards ###############################################################
+
+
+def is_now(domain, what):
+    """The part of its definition that a person sees in the details."""
+    root = tree.fromstring(rig.definition(domain))
+    if what == "vcpu":
+        return root.findtext("vcpu")
+    place, attribute = {"video": ("video/model", "type"), "nic": ("interface/model", "type"),
+                        "sound": ("sound", "model"), "disk": ("disk[@device='disk']/target", "bus"),
+                        "watchdog": ("watchdog", "model")}[what]
+    found = root.find(f"devices/{place}")
+    return None if found is None else found.get(attribute)
+
+
+def switched_off(flow, name):
+    """A Mac that was clicked together and then switched off; its domain and window."""
+    manager.finish(manager.new_vm(flow, name, SONOMA))
+    domain = ends_up_as_a_mac(name)
+    domain.destroy()
+    manager.wait(lambda: manager.state(name) == "Shutoff", "virt-manager does not see that it is off")
+    return domain, manager.window(name)
+
+
+def boots_topology(domain):
+    """Whether the shape that it has now is one that XNU boots."""
+    root = tree.fromstring(rig.definition(domain))
+    shape = root.find("cpu/topology")
+    words = "x".join(shape.get(part) for part in ("sockets", "cores", "threads"))
+    total = int(shape.get("sockets")) * int(shape.get("cores")) * int(shape.get("threads"))
+    need(total == int(root.findtext("vcpu")), f"{words} is not its number of vCPUs")
+    rig.live(0, "--macos", "14", "--explain-topology", words)
+
+
+@test("video, NIC, sound, disk bus and vCPUs changed in the GUI stay, also over a restart of the daemon")
+@evident
+def user_is_not_fought():
+    domain, window = switched_off("manual", "edited")
+    was = {what: is_now(domain, what) for what in ("video", "nic", "sound", "disk")}
+    need(was == {"video": "vga", "nic": "virtio", "sound": "ich9", "disk": "virtio"}, f"it was made with {was}")
+    changes = [("Video VGA", "video", "VGA", "virtio"),
+               ("NIC .*", "nic", "virtio", "e1000e"),
+               ("Sound ich9", "sound", ".*ich9.*", "ich6"),
+               ("VirtIO Disk 1", "disk", "VirtIO", "sata")]
+    wanted = {}
+    for label, what, old, value in changes:
+        manager.hardware(window, label)
+        manager.pick(window, old, value)
+        manager.apply(window)
+        wanted[what] = value
+        watchd.fence()
+        need(is_now(domain, what) == value, f"{what} became {is_now(domain, what)}, not {value}")
+    manager.hardware(window, "CPUs")
+    manager.spin(window, "VCPU Select", 1)
+    manager.apply(window)
+    watchd.fence()
+    need(is_now(domain, "vcpu") == "1", f"it has {is_now(domain, 'vcpu')} vCPUs, not 1")
+    boots_topology(domain)
+    before = rig.definition(domain)
+    watchd.restart()
+    need(not rig.difference(before, rig.definition(domain)), "the daemon changed it when it was started again")
+    is_ = {what: is_now(domain, what) for what in wanted}
+    need(is_ == wanted, f"{is_}, not {wanted}")
+    manager.run(window)
+    ends_up_as_a_mac("edited")
+    manager.close(window)
+    clear()
+
+
 def make_iso(path):
     content = SCRATCH / "iso"
     content.mkdir(exist_ok=True)

@@ -189,15 +189,20 @@ class VirtManager:
         fill(window.get("spin button", name), str(value))
         key("Tab")
 
-    def pick(self, window, combo, item):
-        """Opens a combo box and picks what it is to be."""
-        click(window.get("combo box", combo))
-        click(self._app.get("menu item", item))
+    def run(self, window):
+        """Starts the VM, as the button of its window does."""
+        tick(window.get("radio button", "Console"))
+        click(window.get("push button", "Run"))
 
-    def choose(self, window, entry, text):
-        """A combo box that one can type in."""
-        fill(window.get("text", entry), text)
-        key("Return")
+    def pick(self, window, combo, item):
+        """Sets the combo box that shows COMBO: where one can type by typing, else from its list."""
+        box = window.get("combo box", combo)
+        entry = box.find("text")
+        if entry:
+            fill(entry, item)
+            return
+        click(box)
+        click(self._app.get("menu item", item))
 
 
 __all__ = ["Dialog", "Missing", "VirtManager", "pathlib", "write"]
