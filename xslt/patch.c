@@ -117,16 +117,6 @@ static gboolean check_allowed(const DkvmRun *run, GError **error)
     return FALSE;
 }
 
-/* Leaves to the user what is theirs. */
-static void drop_pinned(DkvmRun *run)
-{
-    for (guint i = run->fresh->list->len; i > 0; i--) {
-        if (dkvm_run_has_pinned_unit(run, g_ptr_array_index(run->fresh->list, i - 1))) {
-            g_ptr_array_remove_index(run->fresh->list, i - 1);
-        }
-    }
-}
-
 /* Old changes that go: taken back for this pass and not wanted again.  A forced one is written
  * anew, since the user's edit is in its place. */
 static gboolean is_over(const DkvmChange *change, gpointer data)
@@ -143,6 +133,28 @@ static gboolean is_over(const DkvmChange *change, gpointer data)
 static void report(GPtrArray *lines, char *line)
 {
     g_ptr_array_add(lines, line);
+}
+
+/* Leaves to the user what is theirs.  In two steps: a change tells of the others of its unit. */
+static void drop_pinned(DkvmRun *run)
+{
+    g_autoptr(GPtrArray) pinned = g_ptr_array_new();
+    g_autoptr(GHashTable) said = g_hash_table_new(g_str_hash, g_str_equal);
+    for (guint i = 0; i < run->fresh->list->len; i++) {
+        DkvmChange *change = g_ptr_array_index(run->fresh->list, i);
+        if (!dkvm_run_has_pinned_unit(run, change)) {
+            continue;
+        }
+        /* What the marker knows of, report_kept() names. */
+        if (dkvm_run_is_chosen_since(run, change) && g_hash_table_add(said, change->unit)) {
+            report(run->patched->kept, dkvm_report_kept(change));
+        }
+        g_ptr_array_add(pinned, change);
+    }
+    g_hash_table_remove_all(said);
+    for (guint i = 0; i < pinned->len; i++) {
+        g_ptr_array_remove(run->fresh->list, g_ptr_array_index(pinned, i));
+    }
 }
 
 static void take_back_old(DkvmRun *run)

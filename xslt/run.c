@@ -313,9 +313,38 @@ static gboolean find_units_to_redo(DkvmRun *run)
     return more;
 }
 
+/* What kind of device it is: the model of a card, the bus of a disk. */
+static gboolean is_kind(const DkvmChange *change)
+{
+    return change->kind == DKVM_CHANGE_SET &&
+           (dkvm_xml_get(change->was, "model") || dkvm_xml_get(change->was, "type") ||
+            dkvm_xml_get(change->was, "bus"));
+}
+
+gboolean dkvm_run_is_chosen_since(const DkvmRun *run, const DkvmChange *change)
+{
+    static const char *const parts[] = {"disk", "nic", "video", "sound", NULL};
+    g_autofree char *macos = dkvm_macos_text(run->macos);
+    if (!run->patched->was_patched || g_strcmp0(run->marker->macos, macos) != 0 ||
+        !g_strv_contains(parts, change->part) || dkvm_run_is_forced(change, run) ||
+        has_unit(run->marker->changes, change->unit)) {
+        return FALSE;
+    }
+    for (guint i = 0; i < run->fresh->list->len; i++) {
+        const DkvmChange *other = g_ptr_array_index(run->fresh->list, i);
+        if (g_str_equal(other->unit, change->unit) && is_kind(other)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 /* Whether CHANGE is about something that the user changed. */
 gboolean dkvm_run_has_pinned_unit(const DkvmRun *run, const DkvmChange *change)
 {
+    if (dkvm_run_is_chosen_since(run, change)) {
+        return TRUE;
+    }
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
         const DkvmChange *old = g_ptr_array_index(run->marker->changes->list, i);
         if (dkvm_run_is_pinned(old, run) && g_str_equal(old->unit, change->unit)) {

@@ -50,5 +50,10 @@ gboolean dkvm_run_is_forced(const DkvmChange *change, const DkvmRun *run);
 /* Whether CHANGE (of the marker) was undone in the base of this pass.  A DkvmChangeFilter; DATA:
  * DkvmRun*. */
 gboolean dkvm_run_is_taken_back(const DkvmChange *change, gpointer data);
+/* Whether CHANGE (of fresh) would make another kind of device of one that the last patch left as it
+ * was, or that came later.  The tables had their say when the domain was patched; what is there now
+ * is what the user chose since, be it good for this macOS or not.  Another macOS or --set asks
+ * anew. */
+gboolean dkvm_run_is_chosen_since(const DkvmRun *run, const DkvmChange *change);
 /* Whether CHANGE is about something that the user changed. */
 gboolean dkvm_run_has_pinned_unit(const DkvmRun *run, const DkvmChange *change);

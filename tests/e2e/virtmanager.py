@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Debian's virt-manager on a desktop of desktop.py, used as a person uses it."""
 
-import pathlib
 import re
 
-from desktop import Missing, click, fill, key, tick, until, write
+from desktop import Missing, click, fill, key, tick, until
 
 # AT-SPI's roles of what GTK shows as a message: GtkMessageDialog is an alert.
 DIALOGS = ("alert", "dialog", "file chooser")
@@ -194,6 +193,14 @@ class VirtManager:
         tick(window.get("radio button", "Console"))
         click(window.get("push button", "Run"))
 
+    def add_hardware(self, window, kind):
+        """Adds one with what the dialog offers for it."""
+        tick(window.get("radio button", "Details"))
+        click(window.get("push button", "add-hardware"))
+        dialog = self._app.get("frame", "Add New Virtual Hardware")
+        click(dialog.get("table cell", kind))
+        self._press(dialog.get("push button", "Finish"), lambda: not dialog.showing, "it is not added")
+
     def pick(self, window, combo, item):
         """Sets the combo box that shows COMBO: where one can type by typing, else from its list."""
         box = window.get("combo box", combo)
@@ -203,6 +210,3 @@ class VirtManager:
             return
         click(box)
         click(self._app.get("menu item", item))
-
-
-__all__ = ["Dialog", "Missing", "VirtManager", "pathlib", "write"]
