@@ -355,9 +355,7 @@ def user_is_not_fought():
                    capture_output=True)
     wanted["disk"] = "sata"
     watchd.fence()
-    manager.hardware(window, "CPUs")
-    manager.spin(window, "Virtual CPU Select", 1)
-    manager.apply(window)
+    manager.set_vcpus(window, 1)
     watchd.fence()
     need(is_now(domain, "vcpu") == "1", f"it has {is_now(domain, 'vcpu')} vCPUs, not 1")
     boots_topology(domain)
@@ -371,9 +369,7 @@ def user_is_not_fought():
     # Back to the largest number, and hardware that was not there.
     domain.destroy()
     manager.wait(lambda: manager.state("edited") == "Shutoff", "virt-manager does not see that it is off")
-    manager.hardware(window, "CPUs")
-    manager.spin(window, "Virtual CPU Select", 3)
-    manager.apply(window)
+    manager.set_vcpus(window, 3)
     watchd.fence()
     boots_topology(domain)
     manager.add_hardware(window, "Watchdog")

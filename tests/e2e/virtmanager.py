@@ -179,6 +179,13 @@ class VirtManager:
         click(table.get("table cell", label))
         return window
 
+    def set_vcpus(self, window, count):
+        """While there is a topology, virt-manager has the number follow from it; a person lets it go."""
+        self.hardware(window, "CPUs")
+        tick(window.get("check box", "Manually set CPU topology"), False)
+        self.spin(window, "Virtual CPU Select", count)
+        self.apply(window)
+
     def apply(self, window):
         button = window.get("push button", "config-apply")
         click(button)
