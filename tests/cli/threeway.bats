@@ -53,6 +53,37 @@ edited() {
     edited nic "<model type='virtio'/>" "<model type='vmxnet3'/>" "<model type='rtl8139'/>" "<model type='vmxnet3'/>"
 }
 
+@test "another model of a NIC, disk and sound card that we left alone, good for this macOS or not" {
+    sed -i "s/model type='rtl8139'/model type='virtio'/; s/sound model='ac97'/sound model='ich9'/" domain.xml
+    on_file 0 domain.xml
+    cp out patched.xml
+    lacks patched.xml "<dkvm:set at='devices/interface" "<dkvm:set at='devices/sound"
+    edit patched.xml "<model type='virtio'/>" "<model type='e1000e'/>"
+    edit patched.xml "<sound model='ich9'/>" "<sound model='es1370'/>"
+    edit patched.xml "<target dev='vda' bus='virtio'/>" "<target dev='hda' bus='ide'/>"
+    on_file 0 --check patched.xml
+    on_file 0 patched.xml
+    same_xml out patched.xml
+    on_file 0 --diff patched.xml
+    shows '^patched.xml: nic: .*changed by you.*--set nic=auto' '^patched.xml: sound: .*changed by you' \
+        '^patched.xml: disk: .*changed by you'
+    # Where it is asked, dkvm decides; and another macOS has other drivers.
+    on_file 0 -s nic=auto patched.xml
+    has out "<model type='virtio'/>" "<sound model='es1370'/>"
+    on_file 0 --macos 10.13 patched.xml
+    has out "<model type='vmxnet3'/>" "<sound model='ich9'/>" "bus='sata'"
+}
+
+@test "a NIC that came later stays as it was added" {
+    edit patched.xml ' *<video>' "    <interface type='network'><mac address='52:54:00:44:55:66'/><source network='default'/><model type='rtl8139'/></interface>
+    <video>"
+    on_file 0 --check patched.xml
+    on_file 0 patched.xml
+    has out "<model type='rtl8139'/>" "<model type='virtio'/>"
+    on_file 0 --diff patched.xml
+    shows '^patched.xml: nic: .*52:54:00:44:55:66.*changed by you'
+}
+
 @test "a NIC's source, which is not ours" {
     edited - "network='default'" "network='other'"
 }

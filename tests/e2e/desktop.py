@@ -17,7 +17,7 @@ gi.require_version("Atspi", "2.0")
 from gi.repository import Atspi, GLib  # noqa: E402  pylint: disable=wrong-import-position
 
 SIZE = (1400, 1050)
-PATIENCE = 25  # seconds for whatever takes one or two on an idle machine
+PATIENCE = 90  # seconds for whatever takes one or two on an idle machine
 
 
 class Missing(Exception):
