@@ -204,7 +204,7 @@ uninstall: uninstall-osinfo
 
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
 clean:
-	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/*.a $(B)/*.json $(MAN) $(PROGRAMS) \
+	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/gui $(B)/*.a $(B)/*.json $(MAN) $(PROGRAMS) \
 		$(addprefix $(B)/,$(TEMPLATES))
 
 help:
