@@ -105,13 +105,12 @@ class VirtManager:
         self.wait(lambda: entry.sensitive, "the OS entry stays insensitive")
 
         def chosen():
-            self.search_os(wizard, label)
+            self.search_os(wizard, label.lower())  # what the entry shows tells the two apart
             cell = self._app.find("table cell", re.escape(label) + r" \(.*\)")
             if cell:
                 click(cell, times=2)
-            # While the search is on, the entry shows the same; but then the list is there.
             try:
-                return self.wait(lambda: entry.text == label and not self._app.find("table", "os-list"), "", 5)
+                return self.wait(lambda: entry.text == label, "", 10)
             except Missing:
                 return False
         self.wait(chosen, f"'{label}' is not chosen")
