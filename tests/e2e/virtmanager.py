@@ -192,7 +192,15 @@ class VirtManager:
         if details:
             tick(window.get("radio button", "Details"))
         table = window.get("table", "hw-list")
-        click(table.get("table cell", label))
+        self.wait(lambda: window.active, "the window is not the active one")
+        cell = table.get("table cell", label)
+        for _ in range(3):  # a window that has just opened does not always hear
+            click(cell)
+            try:
+                self.wait(lambda: cell.selected, "", 3)
+                break
+            except Missing:
+                pass
         return window
 
     def set_vcpus(self, window, count):
