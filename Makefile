@@ -37,7 +37,7 @@ MAIN := $(foreach part,$(PARTS),$(wildcard $(part)/dkvm-*.c))
 OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test-*.c))
 GOLDEN := $(B)/tests/golden/golden
-BENCH := $(B)/tests/bench/input-trees
+BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c))
 PROGRAMS := $(addprefix $(B)/,$(notdir $(MAIN:.c=)))
 SCD := $(foreach part,$(PARTS),$(wildcard $(part)/*.scd))
 MAN := $(addprefix $(B)/,$(notdir $(SCD:.scd=)))
@@ -212,7 +212,7 @@ uninstall: uninstall-osinfo
 
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
 clean:
-	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/*.a $(B)/*.json $(B)/darwin.xsl $(MAN) $(PROGRAMS) \
+	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/gui $(B)/*.a $(B)/*.json $(B)/darwin.xsl $(MAN) $(PROGRAMS) \
 		$(addprefix $(B)/,$(TEMPLATES))
 
 help:
@@ -236,7 +236,7 @@ packages:
 parts:
 	@echo $(PARTS)
 
--include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH).d
+-include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d)
 .PHONY: all packages parts deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
 	install uninstall install-osinfo uninstall-osinfo check-hook clean help FORCE
 .DELETE_ON_ERROR:

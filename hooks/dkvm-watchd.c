@@ -18,7 +18,8 @@
 #include "lib/error.h"
 #include "lib/log.h"
 
-#define THREADS 4
+#define MOST_THREADS 4
+#define TRIM_AFTER 100                   /* jobs */
 #define FINISH (12 * G_TIME_SPAN_SECOND) /* starting what was stopped takes 4 */
 #define STATUS_MS 200 /* at most this often, and for at most a twentieth of the time */
 #define STATUS_SHARE 20
@@ -139,9 +140,21 @@ static int take_signals(void)
     return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* What a scan of thousands of domains used is given back when it is over. */
+static void trim(void)
+{
+    static guint64 trimmed;
+    guint64 done = dkvm_queue_done(watchd.queue);
+    if (done - trimmed >= TRIM_AFTER && dkvm_queue_wait(watchd.queue, 1, 0)) {
+        trimmed = done;
+        malloc_trim(0);
+    }
+}
+
 static void each_second(int timer, void *data)
 {
     dkvm_queue_relieve(watchd.queue);
+    trim();
 }
 
 static void feed_watchdog(int timer, void *data)
@@ -197,7 +210,7 @@ static void start(const DkvmWatchdOptions *options)
     int signals = take_signals();
     virSetErrorFunc(NULL, ignore_error); /* errors are ours to print */
     virEventRegisterDefaultImpl();
-    watchd.queue = dkvm_queue_new(THREADS);
+    watchd.queue = dkvm_queue_new(CLAMP(g_get_num_processors(), 2, MOST_THREADS));
     watchd.links = g_ptr_array_new();
     watchd.status_timer = virEventAddTimeout(-1, on_status_due, NULL, NULL);
     virEventAddHandle(signals, VIR_EVENT_HANDLE_READABLE, on_signal, NULL, NULL);
@@ -272,7 +285,7 @@ int main(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     setlocale(LC_ALL, "");
     signal(SIGPIPE, SIG_IGN); /* a libvirtd that goes away is an error like any other */
-    mallopt(M_ARENA_MAX, 2);  /* many threads, little memory */
+    mallopt(M_ARENA_MAX, 1);  /* several threads, little memory */
     dkvm_log_init("dkvm-watchd");
     int exit_code = 0;
     if (!dkvm_watchd_options_parse(&options, &argc, &argv, &error)) {

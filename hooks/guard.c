@@ -3,14 +3,20 @@
 
 #include <string.h>
 
+static guint32 milliseconds(gint64 now)
+{
+    return (guint32)(now / G_TIME_SPAN_MILLISECOND); /* wraps; differences do not mind */
+}
+
 void dkvm_guard_store(DkvmGuard *guard, gint64 now)
 {
     if (guard->count == DKVM_GUARD_STORES) {
-        memmove(&guard->stores[0], &guard->stores[1], sizeof guard->stores - sizeof(gint64));
+        memmove(&guard->stores[0], &guard->stores[1],
+                sizeof guard->stores - sizeof guard->stores[0]);
         guard->count--;
     }
-    guard->stores[guard->count++] = now;
-    guard->expected++;
+    guard->stores[guard->count++] = milliseconds(now);
+    guard->expected += guard->expected < G_MAXUINT8;
 }
 
 void dkvm_guard_not_stored(DkvmGuard *guard)
@@ -36,7 +42,9 @@ void dkvm_guard_defined(DkvmGuard *guard)
 
 gboolean dkvm_guard_trips(DkvmGuard *guard, gint64 now)
 {
-    guard->tripped = guard->tripped || (guard->count == DKVM_GUARD_STORES &&
-                                        now - guard->stores[0] <= DKVM_GUARD_TIME);
+    gboolean full = guard->count == DKVM_GUARD_STORES;
+    if (full && milliseconds(now) - guard->stores[0] <= DKVM_GUARD_MS) {
+        guard->tripped = TRUE;
+    }
     return guard->tripped;
 }

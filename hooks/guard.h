@@ -6,16 +6,17 @@
 #include <glib.h>
 
 #define DKVM_GUARD_STORES 3
-#define DKVM_GUARD_TIME (60 * G_TIME_SPAN_SECOND)
+#define DKVM_GUARD_MS 60000
 
+/* Small, since there is one for each domain. */
 typedef struct {
-    gint64 stores[DKVM_GUARD_STORES]; /* when we stored it, oldest first, monotonic microseconds */
-    guint count;                      /* how many of them are used */
-    guint expected;                   /* define events of our own that have not come yet */
-    gboolean tripped;
+    guint32 stores[DKVM_GUARD_STORES]; /* when we stored it, oldest first, milliseconds */
+    guint8 count;                      /* how many of them are used */
+    guint8 expected;                   /* define events of our own that have not come yet */
+    guint8 tripped;
 } DkvmGuard;
 
-/* We are about to store the definition. */
+/* We are about to store the definition.  NOW: monotonic microseconds, here and below. */
 void dkvm_guard_store(DkvmGuard *guard, gint64 now);
 /* It was not stored after all. */
 void dkvm_guard_not_stored(DkvmGuard *guard);

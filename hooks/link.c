@@ -22,23 +22,23 @@ DkvmRecord *dkvm_link_record(DkvmLink *link, const char *uuid, gboolean make)
 {
     DkvmRecord *record = g_hash_table_lookup(link->records, uuid);
     if (record == NULL && make) {
-        record = dkvm_record_new();
-        g_hash_table_insert(link->records, g_strdup(uuid), record);
+        record = dkvm_record_new(uuid);
+        g_hash_table_insert(link->records, record->uuid, record);
     }
     return record;
 }
 
 void dkvm_link_tidy(DkvmLink *link, const char *uuid)
 {
-    const DkvmRecord *record = g_hash_table_lookup(link->records, uuid);
-    if (record != NULL && dkvm_record_is_idle(record, g_get_monotonic_time())) {
+    DkvmRecord *record = g_hash_table_lookup(link->records, uuid);
+    if (record != NULL && dkvm_record_tidy(record, g_get_monotonic_time())) {
         g_hash_table_remove(link->records, uuid);
     }
 }
 
 static gboolean is_idle(gpointer uuid, gpointer record, gpointer now)
 {
-    return dkvm_record_is_idle(record, *(gint64 *)now);
+    return dkvm_record_tidy(record, *(gint64 *)now);
 }
 
 /* Machines that were started and never defined. */
@@ -53,14 +53,15 @@ static void tidy_all(DkvmLink *link)
 /* With the lock held. */
 static void note_event(DkvmLink *link, DkvmRecord *record, int event, int detail, gint64 now)
 {
-    dkvm_history_event(&record->history, event, detail, now);
+    dkvm_record_event(record, event, detail, now);
     if (event == VIR_DOMAIN_EVENT_DEFINED) {
         dkvm_guard_defined(&record->guard);
     } else if (event == VIR_DOMAIN_EVENT_STOPPED) {
         record->waits = FALSE;
-        dkvm_record_set(&record->why, NULL);
-    } else if (event == VIR_DOMAIN_EVENT_STARTED && record->phase == DKVM_PHASE_STOPPED) {
-        record->phase = DKVM_PHASE_NONE;
+        record->why = NULL;
+    } else if (event == VIR_DOMAIN_EVENT_STARTED &&
+               dkvm_record_phase(record) == DKVM_PHASE_STOPPED) {
+        record->boot->phase = DKVM_PHASE_NONE;
         dkvm_log_note("%s: %s: started again by somebody else", link->uri, record->name);
     }
 }
@@ -81,8 +82,8 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
         note_event(link, record, event, detail, now);
         if (gone) {
             record->result = DKVM_RESULT_NONE;
-            record->phase = DKVM_PHASE_NONE;
             record->guard = (DkvmGuard){0};
+            g_clear_pointer(&record->boot, g_free);
         }
         dkvm_link_tidy(link, uuid);
     }
@@ -233,7 +234,9 @@ static void each_record(DkvmLink *link, RecordFunction call)
 /* While nobody listens, the history of a machine has a gap, and events of our own are lost. */
 static void forget_events(DkvmRecord *record)
 {
-    record->history.booted = 0;
+    if (record->boot != NULL) {
+        record->boot->history.booted = 0;
+    }
     record->guard.expected = 0;
 }
 
@@ -284,7 +287,8 @@ static void wait_locked(DkvmLink *link, gboolean able)
             return;
         }
         tidy_all(link);
-        if (link->session && !dkvm_session_in_use(1)) {
+        if (link->session && !dkvm_session_in_use(1) && dkvm_queue_wait(link->queue, 1, 0)) {
+            link->definitions = dkvm_session_definitions();
             link->lost = TRUE; /* our own connection would keep its daemon from ending */
             return;
         }
@@ -306,11 +310,11 @@ static void serve(DkvmLink *link, virConnectPtr conn)
         each_record(link, free_guard);
         g_mutex_unlock(&link->lock);
         gboolean able = renew_tools(link, conn);
-        if (able) {
-            scan(link, conn, first);
-        }
         if (able && first) {
             dkvm_log_note("%s: watching", link->uri);
+        }
+        if (able) {
+            scan(link, conn, first);
         }
         g_mutex_lock(&link->lock);
         wait_locked(link, able);
@@ -355,13 +359,20 @@ static void disconnect(DkvmLink *link, virConnectPtr conn)
     }
 }
 
-/* With the lock held: waits SPAN, or for anybody to use the session. */
+/* Somebody uses the session's daemon, or used it since we looked last. */
+static gboolean is_wanted(const DkvmLink *link)
+{
+    return !link->session || dkvm_session_in_use(0) ||
+           (dkvm_session_runs() && dkvm_session_definitions() != link->definitions);
+}
+
+/* With the lock held: waits SPAN, or for a reason to connect to the session. */
 static void wait_to_connect(DkvmLink *link, gint64 span)
 {
     do {
         sleep_locked(link, link->session ? SESSION_LOOK : span);
         link->rescan = FALSE; /* there will be one */
-    } while (link->session && !link->stopping && !dkvm_session_in_use(0));
+    } while (!link->stopping && !is_wanted(link));
 }
 
 static gpointer run(gpointer data)
@@ -370,7 +381,7 @@ static gpointer run(gpointer data)
     gint64 backoff = BACKOFF_FIRST;
     gboolean stopping = FALSE;
     while (!stopping) {
-        virConnectPtr conn = link->session && !dkvm_session_in_use(0) ? NULL : try_connect(link);
+        virConnectPtr conn = is_wanted(link) ? try_connect(link) : NULL;
         if (conn != NULL) {
             serve(link, conn);
             disconnect(link, conn);
@@ -398,7 +409,7 @@ DkvmLink *dkvm_link_new(const char *uri, gboolean session, DkvmQueue *queue, voi
     g_mutex_init(&link->lock);
     g_cond_init(&link->wake);
     link->records =
-        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)dkvm_record_free);
+        g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)dkvm_record_free);
     link->thread = g_thread_new("connection", run, link);
     return link;
 }
@@ -434,7 +445,7 @@ gboolean dkvm_link_is_restarting(DkvmLink *link)
     g_mutex_lock(&link->lock);
     g_hash_table_iter_init(&iter, link->records);
     while (!found && g_hash_table_iter_next(&iter, NULL, &record)) {
-        DkvmPhase phase = ((DkvmRecord *)record)->phase;
+        DkvmPhase phase = dkvm_record_phase(record);
         found = phase == DKVM_PHASE_STOPPED || phase == DKVM_PHASE_STARTING;
     }
     g_mutex_unlock(&link->lock);

@@ -15,6 +15,7 @@ typedef struct {
     DkvmQueue *queue;
     void (*changed)(void); /* something that --status shows has changed; any thread */
     GThread *thread;
+    gint64 definitions; /* of a session: dkvm_session_definitions() when we left it; the thread's */
 
     GMutex lock;        /* guards what follows */
     GCond wake;         /* for the thread */

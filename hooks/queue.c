@@ -23,6 +23,7 @@ struct DkvmQueue {
     GHashTable *lanes; /* key -> Lane */
     GThreadPool *pool;
     guint threads, length, running;
+    guint64 done;
     gboolean closed;
 };
 
@@ -57,6 +58,7 @@ static void end(DkvmQueue *queue, Lane *lane, gboolean had_job)
     lane->since = 0;
     queue->running--;
     queue->length -= had_job;
+    queue->done += had_job;
     if (!g_queue_is_empty(&lane->jobs)) {
         g_thread_pool_push(queue->pool, lane, NULL);
     } else {
@@ -150,6 +152,14 @@ gboolean dkvm_queue_wait(DkvmQueue *queue, guint length, guint timeout_ms)
     gboolean reached = queue->length < length;
     g_mutex_unlock(&queue->lock);
     return reached;
+}
+
+guint64 dkvm_queue_done(DkvmQueue *queue)
+{
+    g_mutex_lock(&queue->lock);
+    guint64 done = queue->done;
+    g_mutex_unlock(&queue->lock);
+    return done;
 }
 
 /* Takes every job that waits.  A lane in the pool whose jobs are gone does nothing. */

@@ -24,6 +24,9 @@ void dkvm_queue_relieve(DkvmQueue *queue);
  */
 gboolean dkvm_queue_wait(DkvmQueue *queue, guint length, guint timeout_ms);
 
+/* How many jobs have ended so far. */
+guint64 dkvm_queue_done(DkvmQueue *queue);
+
 /* Drops what waits; what runs is waited for, at most TIMEOUT_MS.  Returns whether all ended (if
  * not, the queue is not freed, since its threads still use it). */
 gboolean dkvm_queue_close(DkvmQueue *queue, guint timeout_ms);

@@ -21,25 +21,39 @@ typedef enum {
     DKVM_PHASE_STARTING, /* we start it */
 } DkvmPhase;
 
+/* A machine that may be on its first boot. */
 typedef struct {
-    char *name;
     DkvmHistory history;
-    DkvmGuard guard;
-    DkvmResult result;
-    gint64 patched; /* when we last stored it, seconds since the epoch; 0: we have not */
-    gboolean waits; /* its running machine is older than its definition */
-    char *why;      /* why it was not restarted, or NULL */
-    char *error;    /* of a failure, or NULL */
     DkvmPhase phase;
     DkvmFirstBoot first; /* in a phase */
-    DkvmHistory at_stop; /* in DKVM_PHASE_STOPPED: its history before we stopped it */
+    DkvmHistory at_stop; /* from DKVM_PHASE_STOPPED on: its history before we stopped it */
+} DkvmBoot;
+
+/* There may be ten thousand, so what few of them need is apart. */
+typedef struct {
+    char uuid[37];
+    guint8 result;  /* DkvmResult */
+    gboolean waits; /* its running machine is older than its definition */
+    DkvmGuard guard;
+    gint64 patched;  /* when we last stored it, seconds since the epoch; 0: we have not */
+    const char *why; /* why it was not restarted (static), or NULL */
+    char *name;      /* NULL as long as it is not known to be ours */
+    char *error;     /* of a failure, or NULL */
+    DkvmBoot *boot;  /* NULL: we have not seen it start */
 } DkvmRecord;
 
-DkvmRecord *dkvm_record_new(void);
+DkvmRecord *dkvm_record_new(const char *uuid);
+
 void dkvm_record_free(DkvmRecord *record);
 
 /* Replaces *TEXT by a copy of NEW (may be NULL). */
 void dkvm_record_set(char **text, const char *new_text);
 
-/* Whether nothing in it is worth keeping. */
-gboolean dkvm_record_is_idle(const DkvmRecord *record, gint64 now);
+DkvmPhase dkvm_record_phase(const DkvmRecord *record);
+
+/* Notes a lifecycle event that came at NOW. */
+void dkvm_record_event(DkvmRecord *record, int event, int detail, gint64 now);
+
+/* Forgets the history of a machine that is too old to be restarted.  Returns whether nothing in the
+ * record is worth keeping. */
+gboolean dkvm_record_tidy(DkvmRecord *record, gint64 now);

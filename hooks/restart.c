@@ -79,9 +79,11 @@ static void set_phase(Restart *restart, DkvmPhase phase, const char *why)
     g_mutex_lock(&restart->link->lock);
     DkvmRecord *record = dkvm_link_record(restart->link, restart->uuid, FALSE);
     if (record != NULL) {
-        record->phase = phase;
         record->waits = why != NULL;
-        dkvm_record_set(&record->why, why);
+        record->why = why;
+    }
+    if (record != NULL && record->boot != NULL) {
+        record->boot->phase = phase;
     }
     g_mutex_unlock(&restart->link->lock);
     restart->link->changed();
@@ -122,8 +124,8 @@ static const char *refusal_now(Restart *restart)
     DkvmWritten written = ask_disks(restart);
     g_mutex_lock(&link->lock);
     const DkvmRecord *record = dkvm_link_record(link, restart->uuid, FALSE);
-    if (record != NULL && record->phase == DKVM_PHASE_SETTLING) {
-        why = dkvm_first_boot_late_refusal(&record->first, &record->history, written,
+    if (record != NULL && dkvm_record_phase(record) == DKVM_PHASE_SETTLING) {
+        why = dkvm_first_boot_late_refusal(&record->boot->first, &record->boot->history, written,
                                            restart->settle, g_get_monotonic_time());
     }
     why = link->quiet ? "dkvm-watchd is being stopped" : why;
@@ -243,11 +245,11 @@ static gboolean take(Restart *restart)
 {
     g_mutex_lock(&restart->link->lock);
     DkvmRecord *record = dkvm_link_record(restart->link, restart->uuid, FALSE);
-    gboolean ours = record != NULL &&
-                    (record->phase == DKVM_PHASE_STOPPED || record->phase == DKVM_PHASE_STARTING) &&
-                    dkvm_first_boot_is_ours(&record->at_stop, &record->history);
+    DkvmPhase phase = record ? dkvm_record_phase(record) : DKVM_PHASE_NONE;
+    gboolean ours = (phase == DKVM_PHASE_STOPPED || phase == DKVM_PHASE_STARTING) &&
+                    dkvm_first_boot_is_ours(&record->boot->at_stop, &record->boot->history);
     if (ours) {
-        record->phase = DKVM_PHASE_STARTING;
+        record->boot->phase = DKVM_PHASE_STARTING;
     }
     g_mutex_unlock(&restart->link->lock);
     return ours;
@@ -306,9 +308,9 @@ static void enter_stopped(Restart *restart)
 {
     g_mutex_lock(&restart->link->lock);
     DkvmRecord *record = dkvm_link_record(restart->link, restart->uuid, FALSE);
-    if (record != NULL) {
-        record->phase = DKVM_PHASE_STOPPED;
-        record->at_stop = record->history;
+    if (record != NULL && record->boot != NULL) {
+        record->boot->phase = DKVM_PHASE_STOPPED;
+        record->boot->at_stop = record->boot->history;
     }
     g_mutex_unlock(&restart->link->lock);
 }
@@ -356,15 +358,15 @@ static const char *begin(DkvmLink *link, const char *uuid, DkvmFirstBoot *first)
     const char *why = "dkvm-watchd has not seen it boot";
     g_mutex_lock(&link->lock);
     DkvmRecord *record = dkvm_link_record(link, uuid, FALSE);
-    if (record != NULL && record->phase != DKVM_PHASE_NONE) {
+    if (record != NULL && dkvm_record_phase(record) != DKVM_PHASE_NONE) {
         why = "it is about to be restarted";
     } else if (record != NULL) {
-        first->history = record->history;
+        first->history = record->boot ? record->boot->history : DKVM_HISTORY_NONE;
         why = dkvm_first_boot_refusal(first);
     }
     if (why == NULL) {
-        record->first = *first;
-        record->phase = DKVM_PHASE_SETTLING;
+        record->boot->first = *first;
+        record->boot->phase = DKVM_PHASE_SETTLING;
     }
     g_mutex_unlock(&link->lock);
     return why;

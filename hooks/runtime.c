@@ -37,7 +37,8 @@ DkvmLock dkvm_runtime_take(const char *directory, GError **error)
     if (mkdir(directory, 0755) != 0 && errno != EEXIST) {
         return fail("make", directory, error);
     }
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    /* Reading is enough for flock(2), and a watcher of another user may have left the file. */
+    int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0) {
         return fail("open", path, error);
     }

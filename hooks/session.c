@@ -3,40 +3,76 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/paths.h"
 
-#define CONNECTED 3 /* SS_CONNECTED of linux/net.h, as in the column St */
+/* The columns Flags and St of /proc/net/unix: __SO_ACCEPTCON and SS_CONNECTED of linux/net.h. */
+#define LISTENS 0x10000
+#define CONNECTED 3
 
-/* A socket that libvirtd accepted has the path that it listens at; the client's end has none. */
-static guint count(FILE *sockets, const char *directory)
+typedef struct {
+    guint listening, connected;
+} Sockets;
+
+static gboolean is_libvirts(const char *path, const char *directory)
 {
     static const char *const names[] = {"libvirt-sock", "virtqemud-sock"};
-    char line[512], path[256];
-    unsigned int state;
-    guint found = 0;
-    while (fgets(line, sizeof line, sockets) != NULL) {
-        if (sscanf(line, "%*s %*s %*s %*s %*s %2x %*s %255s", &state, path) != 2 ||
-            state != CONNECTED) {
-            continue;
-        }
-        for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
-            g_autofree char *name = g_build_filename(directory, names[i], NULL);
-            found += g_str_equal(path, name);
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *name = g_build_filename(directory, names[i], NULL);
+        if (g_str_equal(path, name)) {
+            return TRUE;
         }
     }
-    return found;
+    return FALSE;
+}
+
+/* A socket that libvirtd accepted has the path that it listens at; the client's end has none. */
+static Sockets count(FILE *file, const char *directory)
+{
+    char line[512], path[256];
+    unsigned int flags, state;
+    Sockets sockets = {0, 0};
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "%*s %*s %*s %8x %*s %2x %*s %255s", &flags, &state, path) == 3 &&
+            is_libvirts(path, directory)) {
+            sockets.listening += (flags & LISTENS) != 0;
+            sockets.connected += state == CONNECTED;
+        }
+    }
+    return sockets;
+}
+
+static Sockets look(void)
+{
+    g_autofree char *directory = g_build_filename(g_get_user_runtime_dir(), "libvirt", NULL);
+    g_autofree char *path = dkvm_path("/proc/net/unix");
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return (Sockets){0, 0};
+    }
+    Sockets sockets = count(file, directory);
+    fclose(file);
+    return sockets;
 }
 
 gboolean dkvm_session_in_use(guint ours)
 {
-    g_autofree char *directory = g_build_filename(g_get_user_runtime_dir(), "libvirt", NULL);
-    g_autofree char *path = dkvm_path("/proc/net/unix");
-    FILE *sockets = fopen(path, "re");
-    if (sockets == NULL) {
-        return TRUE;
+    Sockets sockets = look();
+    return sockets.listening > 0 && sockets.connected > ours;
+}
+
+gboolean dkvm_session_runs(void)
+{
+    return look().listening > 0;
+}
+
+gint64 dkvm_session_definitions(void)
+{
+    struct stat st;
+    g_autofree char *path = g_build_filename(g_get_user_config_dir(), "libvirt", "qemu", NULL);
+    if (stat(path, &st) != 0) {
+        return 0;
     }
-    guint found = count(sockets, directory);
-    fclose(sockets);
-    return found > ours;
+    return (gint64)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
 }

@@ -63,7 +63,8 @@ static void put_domain(FILE *file, const char *uuid, const DkvmRecord *record)
         put_member(file, "patched", text);
     }
     fprintf(file, ", \"restarting\": %s, \"waits_for_restart\": %s",
-            record->phase != DKVM_PHASE_NONE ? "true" : "false", record->waits ? "true" : "false");
+            dkvm_record_phase(record) != DKVM_PHASE_NONE ? "true" : "false",
+            record->waits ? "true" : "false");
     put_member(file, "why", record->why);
     put_member(file, "error", record->error);
     fputc('}', file);

@@ -30,13 +30,6 @@ static void look_free(gpointer data)
 
 /* ---- making the new definition ---- */
 
-static gboolean matches(Look *look, const char *xml)
-{
-    g_autoptr(DkvmDoc) doc = dkvm_xml_parse(xml, strlen(xml), "a domain", NULL);
-    return doc != NULL &&
-           dkvm_policy_matches(dkvm_tools_config(look->tools), xmlDocGetRootElement(doc));
-}
-
 /* FALSE: it was stored too often. */
 static gboolean count_store(Look *look)
 {
@@ -56,12 +49,15 @@ static gboolean count_store(Look *look)
 static DkvmPatched *make(const char *xml, gpointer data, GError **error)
 {
     Look *look = data;
-    look->matches = matches(look, xml);
+    const char *name = virDomainGetName(look->domain);
+    g_autoptr(DkvmDoc) doc = dkvm_xml_parse(xml, strlen(xml), name, NULL);
+    const xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
+    look->matches = doc && dkvm_policy_matches(dkvm_tools_config(look->tools), root);
     if (!look->matches) {
         return NULL;
     }
-    const char *name = virDomainGetName(look->domain);
-    DkvmDomainState state = dkvm_connection_state(look->domain, xml, dkvm_tools_facts(look->tools));
+    DkvmDomainState state =
+        dkvm_connection_state_of(look->domain, root, dkvm_tools_facts(look->tools));
     DkvmPatcher *patcher = dkvm_tools_borrow(look->tools, error);
     if (patcher == NULL) {
         return NULL;
@@ -128,7 +124,7 @@ static void note_result(Look *look, const DkvmPatched *patched, gboolean stored,
         record->result = DKVM_RESULT_PATCHED;
         record->patched = g_get_real_time() / G_TIME_SPAN_SECOND;
         record->waits = why != NULL;
-        dkvm_record_set(&record->why, why);
+        record->why = why;
     } else if (record->result != DKVM_RESULT_PATCHED) {
         record->result = DKVM_RESULT_UP_TO_DATE;
     }

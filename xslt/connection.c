@@ -158,17 +158,19 @@ static DkvmTristate can_use_emulator(virDomainPtr domain, const xmlNode *devices
     return answer;
 }
 
+DkvmDomainState dkvm_connection_state_of(virDomainPtr domain, const xmlNode *root,
+                                         const DkvmFacts *facts)
+{
+    const xmlNode *devices = dkvm_xml_child(root, "devices");
+    return (DkvmDomainState){.disks_empty = disks_empty(domain, devices),
+                             .own_emulator = can_use_emulator(domain, devices, facts)};
+}
+
 DkvmDomainState dkvm_connection_state(virDomainPtr domain, const char *xml, const DkvmFacts *facts)
 {
-    DkvmDomainState state = {.disks_empty = DKVM_UNKNOWN, .own_emulator = DKVM_UNKNOWN};
     g_autoptr(DkvmDoc) doc = dkvm_xml_parse(xml, strlen(xml), virDomainGetName(domain), NULL);
-    if (doc == NULL) {
-        return state; /* the patcher says why */
-    }
-    const xmlNode *devices = dkvm_xml_child(xmlDocGetRootElement(doc), "devices");
-    state.disks_empty = disks_empty(domain, devices);
-    state.own_emulator = can_use_emulator(domain, devices, facts);
-    return state;
+    return doc ? dkvm_connection_state_of(domain, xmlDocGetRootElement(doc), facts)
+               : (DkvmDomainState){.disks_empty = DKVM_UNKNOWN, .own_emulator = DKVM_UNKNOWN};
 }
 
 /* ---- storing ---- */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <libvirt/libvirt.h>
+#include <libxml/tree.h>
 
 #include "xslt/patch.h"
 
@@ -23,6 +24,10 @@ char *dkvm_connection_read(virDomainPtr domain, GError **error);
 /* What cannot be read in XML: disks, running, the emulator that XML names.  FACTS: the
  * connection's. */
 DkvmDomainState dkvm_connection_state(virDomainPtr domain, const char *xml, const DkvmFacts *facts);
+
+/* The same of a definition that is parsed already. */
+DkvmDomainState dkvm_connection_state_of(virDomainPtr domain, const xmlNode *root,
+                                         const DkvmFacts *facts);
 
 /* Makes the new definition from the current one.  Returns NULL with an error; NULL without one:
  * there is nothing to make of this definition. */

@@ -20,6 +20,20 @@
 
 /* ---- objects ---- */
 
+/* The compiled stylesheet: one for all patchers, never changed. */
+static DkvmStylesheet *shared_darwin(GError **error)
+{
+    static GMutex lock;
+    static DkvmStylesheet *sheet;
+    g_mutex_lock(&lock);
+    if (sheet == NULL) {
+        gsize length = (gsize)(dkvm_data_darwin_size);
+        sheet = dkvm_stylesheet_new(dkvm_data_darwin, length, "darwin.xsl", error);
+    }
+    g_mutex_unlock(&lock);
+    return sheet;
+}
+
 DkvmPatcher *dkvm_patcher_new(const DkvmFacts *facts, const char *osk, const char *model,
                               const GPtrArray *admin, GError **error)
 {
@@ -28,8 +42,7 @@ DkvmPatcher *dkvm_patcher_new(const DkvmFacts *facts, const char *osk, const cha
     patcher->osk = osk;
     patcher->model = model;
     patcher->admin = admin;
-    patcher->darwin =
-        dkvm_stylesheet_new(dkvm_data_darwin, dkvm_data_darwin_size, "darwin.xsl", error);
+    patcher->darwin = shared_darwin(error);
     if (patcher->darwin == NULL) {
         return NULL;
     }
@@ -43,7 +56,6 @@ void dkvm_patcher_free(DkvmPatcher *patcher)
     if (patcher == NULL) {
         return;
     }
-    dkvm_stylesheet_free(patcher->darwin);
     xmlFreeDoc(patcher->input);
     xmlFreeDoc(patcher->admin_input);
     g_free(patcher);

@@ -221,8 +221,9 @@ class Desktop:
 
     def _start_x(self):
         read, write_end = os.pipe()
+        # Without a lock, which would lie in /tmp: the directory of the sockets is ours.
         self.spawn("Xvfb", "-displayfd", str(write_end), "-screen", "0", f"{SIZE[0]}x{SIZE[1]}x24",
-                   "-nolisten", "tcp", "-noreset", pass_fds=(write_end,))
+                   "-nolisten", "tcp", "-noreset", "-nolock", pass_fds=(write_end,))
         os.close(write_end)
         with os.fdopen(read) as file:
             return file.readline().strip()

@@ -175,6 +175,57 @@ def _():
         guest.define().keeps_running(watch, "(dkvm-watchd has not seen it boot|it was defined before)")
 
 
+SECOND = rig.SCRATCH / "second"
+SECOND_URI = f"qemu+unix:///system?socket={SECOND}/libvirt-sock"
+
+
+@contextlib.contextmanager
+def second_libvirtd():
+    """Another host: a libvirtd with state, name and UUID of its own, in this network and process namespace."""
+    SECOND.mkdir()
+    script = f"""set -e
+hostname dkvm-second
+for dir in /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do mount -t tmpfs tmpfs "$dir"; done
+cp -a /etc/libvirt {SECOND}/etc
+mount --bind {SECOND}/etc /etc/libvirt
+rm -rf /etc/libvirt/qemu
+printf 'unix_sock_dir = "{SECOND}"\nhost_uuid = "{uuids.uuid4()}"\n' >>/etc/libvirt/libvirtd.conf
+echo 'stdio_handler = "file"' >>/etc/libvirt/qemu.conf
+unset XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_RUNTIME_DIR
+exec libvirtd -p /run/libvirt/second.pid"""
+    with open(rig.SCRATCH / "second.log", "wb") as log:
+        process = subprocess.Popen(["unshare", "--mount", "--uts", "bash", "-c", script], stdout=log, stderr=log)
+    try:
+        rig.wait(lambda: subprocess.run(["virsh", "-q", "-c", SECOND_URI, "uri"], capture_output=True, timeout=60,
+                                        check=False).returncode == 0, "a second libvirtd")
+        yield libvirt.open(SECOND_URI)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@rig.test("migrated in and made persistent", when=rig.SUITE == "bookworm")
+def _():
+    global CONN
+    fresh()
+    here = CONN
+    xml = re.sub("(?s)<disk.*?</disk>|<interface.*?</interface>", "", rig.mac())
+    with second_libvirtd() as there, Watcher("--connect", SECOND_URI) as watch:
+        guest = Guest(xml).start()
+        try:
+            rig.virsh("migrate", "--live", "--persistent", "--unsafe", "mac", SECOND_URI, "--migrateuri",
+                      f"unix://{rig.SCRATCH}/migration")
+            CONN = there
+            guest.domain = there.lookupByName("mac")
+            guest.id = guest.domain.ID()
+            guest.keeps_running(watch, "(dkvm-watchd has not seen it boot|it was defined before)")
+            rig.need("has not seen it boot" in watch.log(), watch.log())
+            guest.domain.destroy()
+            guest.domain.undefineFlags(4)
+        finally:
+            CONN = here
+
+
 @rig.test("paused and resumed by somebody")
 def _():
     fresh()

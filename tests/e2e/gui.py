@@ -150,9 +150,9 @@ def runs_patched(name):
 def yellow(picture, box=None):
     """How many pixels of a picture have the yellow in which OVMF's shell writes its prompt."""
     crop = ["-crop", f"{box[2]}x{box[3]}+{box[0]}+{box[1]}"] if box else []
-    rgb = subprocess.run(["convert", str(picture), *crop, "-depth", "8", "rgb:-"], check=True, timeout=60,
-                         capture_output=True).stdout
-    return sum(rgb[i:i + 3] in (b"\xff\xff\x55", b"\xff\xff\x00", b"\xff\xff\x40") for i in range(0, len(rgb), 3))
+    colours = subprocess.run(["convert", str(picture), *crop, "-depth", "8", "-format", "%c", "histogram:info:"],
+                             check=True, timeout=60, capture_output=True, text=True).stdout
+    return sum(int(line.split(":")[0]) for line in colours.splitlines() if "#FFFF00" in line)
 
 
 def shell_in_guest(domain):
@@ -180,7 +180,7 @@ def ends_up_as_a_mac(name):
     need(not any("smm=on" in word for word in words), f"{name} runs with SMM")
     need(any("OVMF_CODE_4M.fd" in word for word in words), f"{name} runs other firmware")
     # The shell is nothing that Microsoft signed: with Secure Boot it does not start.
-    manager.wait(lambda: shell_in_guest(domain), "OVMF's shell is not on the guest's screen", 180, )
+    manager.wait(lambda: shell_in_guest(domain), "OVMF's shell is not on the guest's screen", 180)
     window = manager.window(name)
     manager.wait(lambda: shell_in_window(window), "virt-manager's console does not show OVMF's shell")
     need(domain.isActive() and runs_patched(name), f"{name} does not run any more")

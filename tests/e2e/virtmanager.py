@@ -82,12 +82,20 @@ class VirtManager:
         return label.text if label else ""
 
     def search_os(self, wizard, words):
-        """Types WORDS into the OS search; the labels of the list that appears."""
-        fill(wizard.get("text", "oslist-entry"), words)
-        table = self._app.get("table", "os-list")
-        self.wait(lambda: any(words.lower() in cell.name.lower() for cell in table.all("table cell")),
-                  f"no OS '{words}' in the list")
-        return [cell.name for cell in table.all("table cell")]
+        """Types WORDS into the OS search; the labels of the list that appears.  A list that is just being
+        closed by the click into the entry takes the new one along: then they are typed again."""
+        def listed():
+            table = self._app.find("table", "os-list")
+            labels = [cell.name for cell in table.all("table cell")] if table else []
+            return labels if any(words.lower() in label.lower() for label in labels) else None
+
+        def typed():
+            fill(wizard.get("text", "oslist-entry"), words)
+            try:
+                return self.wait(listed, "", 5)
+            except Missing:
+                return None
+        return self.wait(typed, f"no OS '{words}' in the list")
 
     def choose_os(self, wizard, label):
         auto = wizard.find("check box", "Automatically detect.*")
@@ -95,9 +103,17 @@ class VirtManager:
             tick(auto, False)
         entry = wizard.get("text", "oslist-entry")
         self.wait(lambda: entry.sensitive, "the OS entry stays insensitive")
-        self.search_os(wizard, label)
-        click(self._app.get("table", "os-list").get("table cell", re.escape(label) + r" \(.*\)"), times=2)
-        self.wait(lambda: entry.text == label, f"'{label}' is not chosen")
+
+        def chosen():
+            self.search_os(wizard, label.lower())  # what the entry shows tells the two apart
+            cell = self._app.find("table cell", re.escape(label) + r" \(.*\)")
+            if cell:
+                click(cell, times=2)
+            try:
+                return self.wait(lambda: entry.text == label, "", 10)
+            except Missing:
+                return False
+        self.wait(chosen, f"'{label}' is not chosen")
 
     def to_os_page(self, method="manual"):
         """Opens the wizard and goes on to where the OS is chosen."""
@@ -176,7 +192,15 @@ class VirtManager:
         if details:
             tick(window.get("radio button", "Details"))
         table = window.get("table", "hw-list")
-        click(table.get("table cell", label))
+        self.wait(lambda: window.active, "the window is not the active one")
+        cell = table.get("table cell", label)
+        for _ in range(3):  # a window that has just opened does not always hear
+            click(cell)
+            try:
+                self.wait(lambda: cell.selected, "", 3)
+                break
+            except Missing:
+                pass
         return window
 
     def set_vcpus(self, window, count):

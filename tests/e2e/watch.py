@@ -4,6 +4,7 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -141,12 +142,12 @@ def _():
     with Watcher() as watch:
         domain = define(vcpus=1)
         wait_patched(domain, watch)
-        rig.need("<topology sockets='1' dies='1' cores='1' threads='1'/>" in rig.definition(domain), "not 1x1x1")
+        rig.need(re.search("<topology sockets='1' .*cores='1' threads='1'/>", rig.definition(domain)), "not 1x1x1")
         # As virt-manager does: a new number, and a shape of its own kind, or none.
         for shape in ("<topology sockets='2' cores='1' threads='1'/>", ""):
             edit(domain, "(?s)<vcpu[^>]*>[0-9]+</vcpu>(.*?)<topology [^>]*/>", rf"<vcpu>2</vcpu>\1{shape}")
             settle(CONN, watch)
-            words = re.findall("<topology sockets='(.)' dies='1' cores='(.)' threads='(.)'/>", rig.definition(domain))
+            words = re.findall("<topology sockets='(.)' dies='1'(?: clusters='1')? cores='(.)' threads='(.)'/>", rig.definition(domain))
             rig.need(len(words) == 1, f"{len(words)} shapes after '{shape}'")
             rig.live(0, "--explain-topology", "x".join(words[0]))
         rig.live(0, "--check", "mac")
@@ -483,6 +484,41 @@ def _():
         watch.wait_until_said('a "b"', "patched", result="patched")
         text = subprocess.run([watcher.PROGRAM, "--status"], capture_output=True, text=True, timeout=60, check=True).stdout
         rig.need('  a "b": patched 20' in text and "qemu:///system: connected, 1 domains" in text, text)
+
+
+@rig.test("without systemd, libvirt's own hook starts it, as the user dkvm, once")
+def _():
+    global CONN
+    fresh()
+    place, hook = rig.SCRATCH / "sbin", pathlib.Path("/etc/libvirt/hooks/daemon.d/50-dkvm-watchd")
+    place.mkdir()
+    shutil.copy(watcher.PROGRAM, place)
+    hook.parent.mkdir(parents=True)
+    hook.write_text((rig.TOP / "packaging/50-dkvm-watchd.in").read_text().replace("@SBINDIR@", str(place)))
+    hook.chmod(0o755)
+    with open("/etc/passwd", "a") as passwd, open("/etc/group", "a") as group:
+        passwd.write("dkvm:x:64100:64100::/:/usr/sbin/nologin\n")
+        group.write("dkvm:x:64100:\n")
+    def running():
+        return [int(path.parent.name) for path in pathlib.Path("/proc").glob("[0-9]*/exe")
+                if path.is_symlink() and os.path.realpath(path) == str(place / "dkvm-watchd")]
+    try:
+        for _round in range(2):
+            subprocess.run([RESTART], check=True, timeout=120)
+            CONN = rig.connect()
+            wait_patched(define())
+            pids = rig.wait(lambda: running() if len(running()) == 1 else None, "one watcher")
+            rig.need(os.stat(f"/proc/{pids[0]}").st_uid == 64100, "it is not the user dkvm's")
+            rig.remove_all(CONN)
+        rig.wait(lambda: "qemu:///system: connected" in subprocess.run(
+            [watcher.PROGRAM, "--status"], capture_output=True, text=True, timeout=60, check=True).stdout,
+                 "its status says that it is connected")
+    finally:
+        hook.unlink()
+        for pid in running():
+            os.kill(pid, signal.SIGTERM)
+        rig.wait(lambda: not running(), "it ends")
+        shutil.rmtree("/run/dkvm-watchd", ignore_errors=True)
 
 
 rig.run()

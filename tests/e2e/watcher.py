@@ -27,7 +27,11 @@ class Watcher:
         with open(self.path, "wb") as log:
             self.process = subprocess.Popen([*program, *words], stderr=log, env={**os.environ, **(env or {})})
         if watching:
-            self.wait_for(": watching")
+            try:
+                self.wait_for(": watching")
+            except rig.Bad:
+                self.process.kill()
+                raise
 
     def __enter__(self):
         return self
