@@ -14,7 +14,7 @@ watchd() { # CODE ARGUMENT...: the output is in out, the messages in err
     shift
     timeout 20 "$WATCHD" "$@" > out 2> err || is=$?
     [ "$is" -eq "$code" ] || fail "exit $is, not $code: dkvm-watchd $*: $(cat err)"
-    ! grep -v '^dkvm-watchd: ' err || fail "lines without its name"
+    if grep -v '^dkvm-watchd: ' err; then fail "lines without its name"; fi
 }
 
 @test "usage errors" {
@@ -92,7 +92,7 @@ matsch = macos' > root/etc/dkvm/dkvm.conf
     grep -qx 'ExecStart=/usr/bin/dkvm-watchd --session' "$d/usr/lib/systemd/user/dkvm-watchd.service"
     grep -q '/usr/bin/dkvm-watchd' "$d/etc/libvirt/hooks/daemon.d/50-dkvm-watchd"
     [ -x "$d/etc/libvirt/hooks/daemon.d/50-dkvm-watchd" ]
-    ! grep -rn '@[A-Z]*@' "$d/etc" "$d/usr/lib"
+    if grep -rn '@[A-Z]*@' "$d/etc" "$d/usr/lib"; then false; fi
     make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$d" sbindir=/usr/bin uninstall
     find "$d" -type f > left
     [ ! -s left ] || fail "left: $(cat left)"
@@ -102,7 +102,7 @@ matsch = macos' > root/etc/dkvm/dkvm.conf
     local d=$PWD/dest hook=$PWD/dest/etc/libvirt/hooks/daemon.d/50-dkvm-watchd
     mkdir -p "$(dirname "$hook")"
     echo 'somebody else' > "$hook"
-    ! make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$d" install 2> err
+    if make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$d" install 2> err; then false; fi
     grep -q 'not ours' err
     grep -qx 'somebody else' "$hook"
     [ ! -e "$d/usr" ]
@@ -114,7 +114,7 @@ matsch = macos' > root/etc/dkvm/dkvm.conf
 @test "make install refuses a place from which libvirtd may not start programs" {
     local place
     for place in /usr/local/sbin /opt/dkvm /usr/libexec; do
-        ! make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$PWD/dest" sbindir=$place install 2> err
+        if make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$PWD/dest" sbindir=$place install 2> err; then false; fi
         grep -q 'AppArmor' err
         [ ! -e dest ]
     done

@@ -208,7 +208,8 @@ def _():
     rig.say(f"{few}: {short:.1f} s, {many}: {long:.1f} s; {memory} KiB, an event client {bare} KiB, "
             f"ratio {memory / bare:.2f}")
     rig.need(memory <= 1.5 * bare, "it takes more than 1.5 times the memory of an event client")
-    rig.need(long <= 1.3 * short * many / few, "time grows more than linearly")
+    # A few seconds on a busy machine say nothing; a thousand and ten thousand do.
+    rig.need(not LONG or long <= 1.3 * short * many / few, "time grows more than linearly")
 
 
 rig.run()
