@@ -22,6 +22,30 @@ struct DkvmStylesheet {
     char *name;
 };
 
+/* ---- what libxslt says ---- */
+
+/* Where this thread collects it.  libxslt has one function for all threads (error.h:
+ * xsltSetGenericErrorFunc), so the function is set once and asks whose text it is. */
+static _Thread_local GString *collected;
+
+/* libxslt hands an error over in pieces. */
+static void G_GNUC_PRINTF(2, 3) collect(void *data, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    if (collected != NULL && collected->len < MAX_MESSAGE) {
+        g_string_append_vprintf(collected, format, arguments);
+    }
+    va_end(arguments);
+}
+
+/* SAID NULL: no more.  libxml2's function is each thread's own. */
+static void collect_into(GString *said)
+{
+    collected = said;
+    xmlSetGenericErrorFunc(NULL, said ? collect : NULL);
+}
+
 /* ---- everything forbidden ---- */
 
 static xsltSecurityPrefs *forbid_all(void)
@@ -57,24 +81,13 @@ static xsltSecurityPrefs *security(void)
         prefs = forbid_all();
         xsltSetDefaultSecurityPrefs(prefs);
         xsltSetLoaderFunc(load_nothing);
+        xsltSetGenericErrorFunc(NULL, collect);
         g_once_init_leave(&done, 1);
     }
     return prefs;
 }
 
 /* ---- messages ---- */
-
-/* libxslt hands an error over in pieces. */
-static void G_GNUC_PRINTF(2, 3) collect(void *data, const char *format, ...)
-{
-    GString *text = data;
-    va_list arguments;
-    va_start(arguments, format);
-    if (text->len < MAX_MESSAGE) {
-        g_string_append_vprintf(text, format, arguments);
-    }
-    va_end(arguments);
-}
 
 /* "N|text" at the start of a line: an exit code (of those that a domain or host can cause) and its
  * message. */
@@ -139,11 +152,9 @@ DkvmStylesheet *dkvm_stylesheet_new(const char *text, gsize length, const char *
     if (doc == NULL) {
         return NULL;
     }
-    xsltSetGenericErrorFunc(said, collect);
-    xmlSetGenericErrorFunc(said, collect);
+    collect_into(said);
     xsltStylesheet *compiled = xsltParseStylesheetDoc(doc);
-    xsltSetGenericErrorFunc(NULL, NULL);
-    xmlSetGenericErrorFunc(NULL, NULL);
+    collect_into(NULL);
     /* A warning is an instruction that libxslt does not know and would leave out. */
     if (compiled == NULL || compiled->errors > 0 || compiled->warnings > 0) {
         g_strchomp(said->str);
@@ -173,7 +184,7 @@ const char *dkvm_stylesheet_name(const DkvmStylesheet *sheet)
     return sheet->name;
 }
 
-static xsltTransformContext *new_context(DkvmStylesheet *sheet, DkvmDoc *input, GString *said)
+static xsltTransformContext *new_context(DkvmStylesheet *sheet, DkvmDoc *input)
 {
     xsltTransformContext *context = xsltNewTransformContext(sheet->sheet, input);
     if (context == NULL || xsltSetCtxtSecurityPrefs(security(), context) != 0) {
@@ -184,7 +195,7 @@ static xsltTransformContext *new_context(DkvmStylesheet *sheet, DkvmDoc *input, 
     context->xpathCtxt->opLimit = MAX_OPERATIONS;
     context->maxTemplateDepth = MAX_DEPTH;
     context->maxTemplateVars = MAX_VARIABLES;
-    xsltSetTransformErrorFunc(context, said, collect);
+    xsltSetTransformErrorFunc(context, NULL, collect);
     return context;
 }
 
@@ -192,17 +203,15 @@ DkvmDoc *dkvm_stylesheet_apply(DkvmStylesheet *sheet, DkvmDoc *input, GPtrArray 
                                GError **error)
 {
     g_autoptr(GString) said = g_string_new(NULL);
-    xsltTransformContext *context = new_context(sheet, input, said);
+    xsltTransformContext *context = new_context(sheet, input);
     if (context == NULL) {
         set_failure(error, sheet, said);
         return NULL;
     }
-    xmlSetGenericErrorFunc(said, collect);
-    xsltSetGenericErrorFunc(said, collect); /* its stack at the depth limit goes there */
+    collect_into(said); /* its stack at the depth limit too */
     g_autoptr(DkvmDoc) result =
         xsltApplyStylesheetUser(sheet->sheet, input, NULL, NULL, NULL, context);
-    xmlSetGenericErrorFunc(NULL, NULL);
-    xsltSetGenericErrorFunc(NULL, NULL);
+    collect_into(NULL);
     gboolean good = result != NULL && context->state == XSLT_STATE_OK;
     xsltFreeTransformContext(context);
     if (!good) {
