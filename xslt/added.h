@@ -8,9 +8,10 @@
 
 /* Before dkvm_undo() with the same FILTER: where the machine goes back to one that is not q35, lets
  * go of PCI Express controllers and of PCI addresses; the original's own are put back by the undo.
- */
-void dkvm_added_before_undo(xmlNode *domain, const DkvmMarker *marker, DkvmChangeFilter filter,
-                            gpointer data);
+ * Returns the controllers and hubs that may have to go afterwards: those that the original did not
+ * have and that what is taken back sits on.  Others without use are the user's own. */
+GHashTable *dkvm_added_before_undo(xmlNode *domain, const DkvmMarker *marker,
+                                   DkvmChangeFilter filter, gpointer data);
 
-/* After it: drops bridges and hubs that the original did not have and that nothing uses. */
-void dkvm_added_after_undo(xmlNode *domain, const DkvmMarker *marker);
+/* After it: drops those of ADDED that nothing uses any more. */
+void dkvm_added_after_undo(xmlNode *domain, GHashTable *added);

@@ -83,10 +83,10 @@ static void take_everything_back(xmlNode *domain, DkvmMarker *marker)
 {
     dkvm_commandline_group(domain);
     dkvm_edited_look(domain, marker->changes);
-    dkvm_added_before_undo(domain, marker, is_ours, NULL);
+    g_autoptr(GHashTable) added = dkvm_added_before_undo(domain, marker, is_ours, NULL);
     dkvm_undo(domain, marker->changes, is_ours, NULL);
     dkvm_addresses_settle(domain, marker->changes);
-    dkvm_added_after_undo(domain, marker);
+    dkvm_added_after_undo(domain, added);
     sort_disks(domain, marker);
     dkvm_commandline_ungroup(domain);
     if (marker->made != NULL && strstr(marker->made, "namespace") != NULL) {

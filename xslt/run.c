@@ -166,10 +166,11 @@ static void make_base(DkvmRun *run)
     run->base = dkvm_input_set_domain(run->patcher->input, run->domain);
     dkvm_merge_link(run->base, run->domain);
     dkvm_marker_remove(run->base);
-    dkvm_added_before_undo(run->base, run->marker, dkvm_run_is_taken_back, run);
+    g_autoptr(GHashTable) added =
+        dkvm_added_before_undo(run->base, run->marker, dkvm_run_is_taken_back, run);
     dkvm_undo(run->base, run->marker->changes, dkvm_run_is_taken_back, run);
     if (run->patched->was_patched && g_hash_table_size(run->keep) == 0) {
-        dkvm_added_after_undo(run->base, run->marker);
+        dkvm_added_after_undo(run->base, added);
     }
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
         DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);
@@ -209,6 +210,9 @@ static gboolean fill_input(DkvmRun *run, DkvmVcpus *vcpus, GError **error)
 {
     const DkvmCpuModel *cpu = dkvm_models_cpu(run->model, run->macos);
     gboolean edited = topology_is_edited(run);
+    if (edited) {
+        g_hash_table_remove(run->marker->choices, "topology"); /* the edit is newer */
+    }
     if (!dkvm_vcpus_choose(run->base, run->patcher->facts, cpu, run->macos,
                            g_hash_table_lookup(run->marker->choices, "topology"), edited, vcpus,
                            error)) {

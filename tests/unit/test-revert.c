@@ -79,17 +79,27 @@ static void test_refused(void)
     "    <rng model='virtio'>\n      <address type='pci' domain='0x0000' bus='" bus                \
     "' slot='0x00' function='0x0'/>\n    </rng>\n"
 
-/* Root ports that libvirt added for our devices go, unless something of the user's is on them. */
+#define PLACED_SOUND                                                                               \
+    "\n    <sound model='ich9'>\n      <address type='pci' domain='0x0000' bus='0x02' "            \
+    "slot='0x00' "                                                                                 \
+    "function='0x0'/>\n    </sound>\n"
+
+/* Root ports that libvirt added for our devices go, with the spare one that it left on the way,
+ * unless something of the user's is on them; and those that the user added later stay. */
 static void test_bridges(void)
 {
     g_autofree char *once = patched_text(plain_domain, &as_installed);
-    g_autofree char *with = replaced(once, "  </devices>",
-                                     PORT("1", "/>") PORT("2", "/>") PORT("16", "/>") ON_BUS("0x02")
-                                         ON_BUS("0x10") "  </devices>");
-    g_autoptr(DkvmPatched) off = revert(with, FALSE);
+    g_autofree char *with =
+        replaced(once, "  </devices>",
+                 PORT("1", "/>") PORT("2", "/>") PORT("3", "/>") PORT("16", "/>") PORT("17", "/>")
+                     ON_BUS("0x10") "  </devices>");
+    g_autofree char *placed = replaced(with, "\n    <sound model='ich9'/>\n", PLACED_SOUND);
+    g_autoptr(DkvmPatched) off = revert(placed, FALSE);
     assert_lacks(off->xml, "index='1' model='pcie");
-    assert_contains(off->xml, "index='2' model='pcie");
+    assert_lacks(off->xml, "index='2' model='pcie");
+    assert_contains(off->xml, "index='3' model='pcie");
     assert_contains(off->xml, "index='16' model='pcie");
+    assert_contains(off->xml, "index='17' model='pcie");
     assert_contains(off->xml, "index='0' model='pcie-root'");
 }
 
