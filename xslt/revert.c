@@ -85,6 +85,7 @@ static void take_everything_back(xmlNode *domain, DkvmMarker *marker)
     dkvm_edited_look(domain, marker->changes);
     g_autoptr(GHashTable) added = dkvm_added_before_undo(domain, marker, is_ours, NULL);
     dkvm_undo(domain, marker->changes, is_ours, NULL);
+    dkvm_addresses_free_names(domain, marker->changes);
     dkvm_addresses_settle(domain, marker->changes);
     dkvm_added_after_undo(domain, added);
     sort_disks(domain, marker);

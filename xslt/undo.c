@@ -63,6 +63,30 @@ static void drop_attributes(xmlNode *node)
     }
 }
 
+static gboolean leaves_virtio(const DkvmChange *change)
+{
+    return xmlStrEqual(change->node->name, BAD_CAST "target") &&
+           g_strcmp0(dkvm_xml_get(change->now, "bus"), "virtio") == 0 &&
+           g_strcmp0(dkvm_xml_get(change->was, "bus"), "virtio") != 0;
+}
+
+/* What the user set meanwhile and only virtio disks have (libvirt's virDomainDiskDefValidate; the
+ * same list is in devices.xsl). */
+static void drop_virtio_options(xmlNode *disk)
+{
+    static const char *const options[] = {"iothread",  "queues",    "queue_size",
+                                          "ioeventfd", "event_idx", "iommu",
+                                          "ats",       "packed",    "page_per_vq"};
+    xmlNode *driver = dkvm_xml_child(disk, "driver");
+    xmlNode *threads = driver ? dkvm_xml_child(driver, "iothreads") : NULL;
+    for (gsize i = 0; driver != NULL && i < G_N_ELEMENTS(options); i++) {
+        dkvm_xml_set(driver, options[i], NULL);
+    }
+    if (threads != NULL) {
+        dkvm_xml_remove(threads);
+    }
+}
+
 static void undo_set(DkvmChange *change)
 {
     if (change->node == NULL) {
@@ -70,6 +94,9 @@ static void undo_set(DkvmChange *change)
     }
     if (is_filled_by_type(change)) {
         drop_attributes(change->node);
+    }
+    if (leaves_virtio(change)) {
+        drop_virtio_options(change->node->parent);
     }
     const xmlNode *mentioned[] = {change->was, change->now};
     for (gsize i = 0; i < G_N_ELEMENTS(mentioned); i++) {
