@@ -180,44 +180,17 @@ static gboolean fits(xmlNode *domain, const DkvmChanges *changes, const char *fr
     return TRUE;
 }
 
-static void rename_unit(DkvmChanges *changes, const char *from, const char *to)
+/* "devices/video" and 0, or "devices/video" and 2 for "devices/video#2". */
+static char *split_unit(const char *unit, guint *index)
 {
-    for (guint i = 0; i < changes->list->len; i++) {
-        DkvmChange *change = g_ptr_array_index(changes->list, i);
-        char *at = called(change->at, from, to);
-        if (at != NULL) {
-            g_free(change->at);
-            change->at = at;
-            g_free(change->unit);
-            change->unit = g_strdup(to);
-        }
-    }
+    const char *mark = strchr(unit, '#');
+    *index = mark ? (guint)g_ascii_strtoull(mark + 1, NULL, 10) : 0;
+    return mark ? g_strndup(unit, (gsize)(mark - unit)) : g_strdup(unit);
 }
 
-static gboolean is_unit(const DkvmChanges *changes, const char *unit)
+static char *join_unit(const char *kind, guint index)
 {
-    for (guint i = 0; i < changes->list->len; i++) {
-        const DkvmChange *change = g_ptr_array_index(changes->list, i);
-        if (g_str_equal(change->unit, unit)) {
-            return TRUE;
-        }
-    }
-    return FALSE;
-}
-
-/* The user put another one before it or took one away: the one that is as we left it is ours. */
-static void find_moved(xmlNode *domain, DkvmChanges *changes, const char *unit)
-{
-    g_autofree char *plain = g_strndup(unit, strcspn(unit, "#"));
-    g_autofree char *to = g_strdup(plain);
-    for (guint n = 1; dkvm_locator_find(domain, to) != NULL; n++) {
-        if (!is_unit(changes, to) && fits(domain, changes, unit, to)) {
-            rename_unit(changes, unit, to);
-            return;
-        }
-        g_free(to);
-        to = g_strdup_printf("%s#%u", plain, n);
-    }
+    return index == 0 ? g_strdup(kind) : g_strdup_printf("%s#%u", kind, index);
 }
 
 static gboolean is_counted_device(const DkvmChange *change)
@@ -226,16 +199,166 @@ static gboolean is_counted_device(const DkvmChange *change)
            strchr(change->unit, '[') == NULL;
 }
 
-/* From the last to the first: what was put in before shifts all that follow to where the next was.
- */
+static gint by_number(gconstpointer a, gconstpointer b)
+{
+    const guint *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* The numbers of the devices of KIND that changes are about, in order, each once. */
+static GArray *numbers_of(const DkvmChanges *changes, const char *kind)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    GArray *numbers = g_array_new(FALSE, FALSE, sizeof(guint));
+    for (guint i = 0; i < changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(changes->list, i);
+        guint number = 0;
+        g_autofree char *own = split_unit(change->unit, &number);
+        if (is_counted_device(change) && g_str_equal(own, kind) &&
+            g_hash_table_add(seen, GUINT_TO_POINTER(number + 1))) {
+            g_array_append_val(numbers, number);
+        }
+    }
+    g_array_sort(numbers, by_number);
+    return numbers;
+}
+
+static guint count_devices(const xmlNode *domain, const char *kind)
+{
+    const xmlNode *devices = dkvm_xml_child(domain, "devices");
+    guint count = 0;
+    for (const xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
+         n = dkvm_xml_element(n->next)) {
+        count += dkvm_xml_is(n, kind + strlen("devices/")) ? 1 : 0;
+    }
+    return count;
+}
+
+/* One kind of devices: which of those that are there now are which of those that we changed.  In
+ * their order, as many as possible that are as we left them, in their old places where there is a
+ * choice. */
+typedef struct {
+    xmlNode *domain;
+    DkvmChanges *changes;
+    const char *kind;
+    GArray *numbers; /* of those that we changed */
+    guint present;   /* how many there are */
+    guint *worth;    /* of the best pairs from [number][device] on */
+    guint *pair;     /* of a pair itself, 0: does not fit */
+} Alignment;
+
+#define MOST_PAIRS 4096
+#define FITS 4096
+#define IN_PLACE 1
+
+static guint at(const Alignment *a, guint number, guint device)
+{
+    return number * (a->present + 1) + device;
+}
+
+static void weigh(Alignment *a)
+{
+    guint count = a->numbers->len;
+    a->worth = g_new0(guint, (count + 1) * (a->present + 1));
+    a->pair = g_new0(guint, (count + 1) * (a->present + 1));
+    for (guint i = count; i-- > 0;) {
+        guint number = g_array_index(a->numbers, guint, i);
+        g_autofree char *from = join_unit(a->kind, number);
+        for (guint j = a->present; j-- > 0;) {
+            g_autofree char *to = join_unit(a->kind, j);
+            guint pair =
+                fits(a->domain, a->changes, from, to) ? FITS + (number == j) * IN_PLACE : 0;
+            guint with = pair ? pair + a->worth[at(a, i + 1, j + 1)] : 0;
+            guint without = MAX(a->worth[at(a, i + 1, j)], a->worth[at(a, i, j + 1)]);
+            a->pair[at(a, i, j)] = pair;
+            a->worth[at(a, i, j)] = MAX(with, without);
+        }
+    }
+}
+
+/* Where each is now: its place, or G_MAXUINT where nothing fits. */
+static guint *read_places(const Alignment *a)
+{
+    guint *places = g_new(guint, a->numbers->len + 1);
+    guint i = 0, j = 0;
+    while (i < a->numbers->len) {
+        guint pair = j < a->present ? a->pair[at(a, i, j)] : 0;
+        if (pair && a->worth[at(a, i, j)] == pair + a->worth[at(a, i + 1, j + 1)]) {
+            places[i++] = j++;
+        } else if (j < a->present && a->worth[at(a, i, j)] == a->worth[at(a, i, j + 1)]) {
+            j++;
+        } else {
+            places[i++] = G_MAXUINT;
+        }
+    }
+    return places;
+}
+
+/* What fits nowhere was edited and keeps its place, or was removed where another has that place. */
+static void settle_rest(const Alignment *a, guint *places)
+{
+    guint missing = a->present;
+    for (guint i = 0; i < a->numbers->len; i++) {
+        guint own = g_array_index(a->numbers, guint, i);
+        gboolean taken = FALSE;
+        for (guint k = 0; k < a->numbers->len; k++) {
+            taken |= k != i && places[k] == own;
+        }
+        if (places[i] == G_MAXUINT) {
+            places[i] = taken ? MAX(missing++, own) : own;
+        }
+    }
+}
+
+static void rename_change(const Alignment *a, const guint *places, DkvmChange *change)
+{
+    for (guint i = 0; i < a->numbers->len; i++) {
+        g_autofree char *from = join_unit(a->kind, g_array_index(a->numbers, guint, i));
+        g_autofree char *to = join_unit(a->kind, places[i]);
+        char *renamed = called(change->at, from, to);
+        if (renamed != NULL) {
+            g_free(change->at);
+            change->at = renamed;
+            g_free(change->unit);
+            change->unit = g_steal_pointer(&to);
+            return;
+        }
+    }
+}
+
+static void align_kind(xmlNode *domain, DkvmChanges *changes, const char *kind)
+{
+    g_autoptr(GArray) numbers = numbers_of(changes, kind);
+    Alignment a = {domain, changes, kind, numbers, count_devices(domain, kind), NULL, NULL};
+    if (numbers->len * a.present > MOST_PAIRS) {
+        return; /* no machine has as many */
+    }
+    weigh(&a);
+    g_autofree guint *places = read_places(&a);
+    settle_rest(&a, places);
+    for (guint i = 0; i < changes->list->len; i++) {
+        rename_change(&a, places, g_ptr_array_index(changes->list, i));
+    }
+    g_free(a.worth);
+    g_free(a.pair);
+}
+
 static void align(xmlNode *domain, DkvmChanges *changes)
 {
-    for (guint i = changes->list->len; i > 0; i--) {
-        const DkvmChange *change = g_ptr_array_index(changes->list, i - 1);
-        g_autofree char *unit = g_strdup(change->unit);
-        if (is_counted_device(change) && !fits(domain, changes, unit, unit)) {
-            find_moved(domain, changes, unit);
+    g_autoptr(GHashTable) kinds =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL); /* of those not in place */
+    GHashTableIter iter;
+    gpointer kind;
+    for (guint i = 0; i < changes->list->len; i++) {
+        const DkvmChange *change = g_ptr_array_index(changes->list, i);
+        guint number = 0;
+        if (is_counted_device(change) && !fits(domain, changes, change->unit, change->unit)) {
+            g_hash_table_add(kinds, split_unit(change->unit, &number));
         }
+    }
+    g_hash_table_iter_init(&iter, kinds);
+    while (g_hash_table_iter_next(&iter, &kind, NULL)) {
+        align_kind(domain, changes, kind);
     }
 }
 
