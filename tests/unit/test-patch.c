@@ -232,8 +232,11 @@ static void test_upgraded(gconstpointer data)
     const Host *host = data;
     g_auto(Bench) bench = bench_new(host);
     for (guint i = 0; i < inputs->len; i++) {
-        check_devices_stay(&bench, inputs->pdata[i], host, "10.14", "14");
-        check_devices_stay(&bench, inputs->pdata[i], host, "12", "26");
+        const Golden *golden = inputs->pdata[i];
+        if (strstr(golden->text, "<disk") != NULL) { /* else there is nothing installed on it */
+            check_devices_stay(&bench, golden, host, "10.14", "14");
+            check_devices_stay(&bench, golden, host, "12", "26");
+        }
     }
 }
 
