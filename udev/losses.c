@@ -77,12 +77,28 @@ static gboolean is_chipset(const DkvmDevice *device)
     }
 }
 
+/* Registers and sensors of the processor and the chipset, on a root bus: nothing that a guest could
+ * use, but what a driver may be moved off when a neighbour goes. */
+static gboolean is_platform(const DkvmDevice *device)
+{
+    switch (device->class_code >> 8) {
+    case 0x0500: /* shared memory */
+    case 0x0580: /* power management registers */
+    case 0x0880: /* uncore registers */
+    case 0x1101: /* performance counters */
+    case 0x1180: /* thermal sensors, telemetry */
+        return device->parent == NULL;
+    default:
+        return FALSE;
+    }
+}
+
 static void judge_chipset(const DkvmHost *host, const DkvmDevice *device, const DkvmDevice *one,
                           GPtrArray *reasons)
 {
     g_autofree char *who = subject(host, device, one);
 
-    if (is_chipset(one))
+    if (is_chipset(one) || (one == device && is_platform(one)))
         dkvm_reason_add(reasons, DKVM_ANSWER_NO, "chipset",
                         one == device ? NULL
                                       : "Put the card into another slot, or look for a firmware "
@@ -122,6 +138,15 @@ static guint displays(const DkvmHost *host, const DkvmDevice *device, const GPtr
     return count;
 }
 
+/* Asking about a card's sound is asking about the card. */
+static gboolean is_function_of(const DkvmHost *host, const DkvmDevice *device,
+                               const DkvmDevice *gpu)
+{
+    g_autoptr(GPtrArray) companions = dkvm_device_companions(host, (DkvmDevice *)gpu);
+
+    return g_ptr_array_find(companions, device, NULL);
+}
+
 static void judge_display(const DkvmHost *host, const DkvmDevice *device, const GPtrArray *with,
                           GPtrArray *reasons)
 {
@@ -137,7 +162,7 @@ static void judge_display(const DkvmHost *host, const DkvmDevice *device, const 
     guint left = displays(host, device, with, TRUE);
     gboolean console = dkvm_device_has_use(shown, DKVM_USE_CONSOLE);
 
-    if (!dkvm_device_is_gpu(device)) {
+    if (!dkvm_device_is_gpu(device) && !is_function_of(host, device, shown)) {
         dkvm_reason_add(reasons, left ? DKVM_ANSWER_COSTS : DKVM_ANSWER_NO, "takes-display",
                         "If the display is to go too, ask about it instead.",
                         "The graphics card %s is in the same group and would go along%s.",
@@ -266,7 +291,8 @@ void dkvm_judge_hints(const DkvmHost *host, const DkvmDevice *device, GPtrArray 
                             "It has no outputs of its own (a laptop without a mux): macOS cannot "
                             "show anything with it.");
     }
-    if (host->version < 0x050f00 || dkvm_device_is_bridge(device) || is_chipset(device))
+    if (host->version < 0x050f00 || dkvm_device_is_bridge(device) || is_chipset(device) ||
+        is_platform(device))
         return;
     if (!device->reset_methods)
         dkvm_reason_add(reasons, DKVM_ANSWER_YES, "no-reset", NULL,

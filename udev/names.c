@@ -56,6 +56,7 @@ static const struct {
     {0x1180, "Signal processing controller"},
     {0x1200, "Processing accelerators"},
     {0x1300, "Non-Essential Instrumentation"},
+    {0xff00, "Unassigned class"},
 };
 
 static char *class_name(guint32 code)

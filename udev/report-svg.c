@@ -6,7 +6,7 @@
 #include "udev/report.h"
 
 #define COLUMN 580 /* pixels; everything below too */
-#define GAP 18
+#define GAP 14
 #define MARGIN 28
 #define HEAD 32  /* a box's title */
 #define TALL 46  /* a row of a device that somebody may want to pass */
@@ -17,10 +17,9 @@
 #define SANS 14
 #define SMALL 12
 #define MONO 12
-/* Widths of a character as parts of the font size: those of wide fonts (DejaVu, Verdana), so that
- * no text leaves its box. */
-#define SANS_WIDTH 0.62
-#define MONO_WIDTH 0.61
+#define MONO_WIDTH 0.61 /* of a character, as a part of the font size */
+#define SLIM 34         /* a box with one flat row only */
+#define SLIM_TITLE 92
 
 typedef struct {
     const DkvmReport *report;
@@ -47,20 +46,36 @@ static const char *const style =
 
 /* ---- text ------------------------------------------------------------------------------- */
 
-static guint fits(double width, double size, double per_character)
+/* The width of a character as a part of the font size, from a wide font (DejaVu Sans), so that no
+ * text leaves its box whatever the viewer has. */
+static double width_of(gunichar c)
 {
-    double count = width / (size * per_character);
-
-    return count < 1 ? 1 : (guint)count;
+    if (c < 0x80 && strchr("ijl|'", (int)c))
+        return 0.28;
+    if (c < 0x80 && strchr(" fIrt.,:;()[]/-", (int)c))
+        return 0.40;
+    if (c < 0x80 && strchr("mwMW@%", (int)c))
+        return 0.98;
+    return g_unichar_isupper(c) ? 0.70 : c < 0x100 ? 0.635 : 1.0;
 }
 
-/* At most COUNT characters. */
-static char *shortened(const char *text, guint count)
+/* TEXT cut to WIDTH pixels. */
+static char *shortened(const char *text, double width, double size)
 {
-    if ((guint)g_utf8_strlen(text, -1) <= count)
-        return g_strdup(text);
-    g_autofree char *start = g_utf8_substring(text, 0, count > 1 ? count - 1 : 1);
-    return g_strconcat(g_strchomp(start), "\xe2\x80\xa6", NULL);
+    double room = width / size, used = 0;
+    const char *cut = text;
+
+    for (const char *at = text; *at; at = g_utf8_next_char(at)) {
+        used += width_of(g_utf8_get_char(at));
+        if (used + 1.0 <= room)
+            cut = g_utf8_next_char(at);
+        if (used > room) {
+            g_autofree char *start = g_strndup(text, (gsize)(cut - text));
+
+            return g_strconcat(g_strchomp(start), "\xe2\x80\xa6", NULL);
+        }
+    }
+    return g_strdup(text);
 }
 
 static void put_text(Picture *p, double x, double y, const char *class, const char *text)
@@ -103,10 +118,14 @@ static gboolean is_flat(const DkvmDevice *device)
 {
     switch (device->class_code >> 8) {
     case 0x0500:
+    case 0x0580:
     case 0x0600:
     case 0x0601:
     case 0x0806:
+    case 0x0880:
     case 0x0c05:
+    case 0x1101:
+    case 0x1180:
     case 0x1300:
         return TRUE;
     default:
@@ -142,7 +161,7 @@ static void put_tooltip(Picture *p, const DkvmDevice *device)
 /* The driver at the right end; returns where the room for the name ends. */
 static double put_driver(Picture *p, double right, double y, const DkvmDevice *device)
 {
-    g_autofree char *name = shortened(device->driver ? device->driver : "no driver", 22);
+    g_autofree char *name = g_strndup(device->driver ? device->driver : "no driver", 26);
     double width = (double)g_utf8_strlen(name, -1) * MONO * MONO_WIDTH + 16;
 
     if (device->driver)
@@ -164,7 +183,8 @@ static char *second_line(const Picture *p, const DkvmDevice *device)
                        goes && *with ? " \xc2\xb7 with " : "", goes ? with : "", NULL);
 }
 
-static void put_row(Picture *p, double x, double y, const DkvmDevice *device)
+/* From X to RIGHT. */
+static void put_row(Picture *p, double x, double right, double y, const DkvmDevice *device)
 {
     const char *bdf = dkvm_device_short(p->report->host, device), *class = class_of(p, device);
     double name_x = x + 48 + (double)strlen(bdf) * MONO * MONO_WIDTH;
@@ -176,23 +196,21 @@ static void put_row(Picture *p, double x, double y, const DkvmDevice *device)
     put_tooltip(p, device);
     /* Invisible, so that the pointer need not hit the letters. */
     g_string_append_printf(p->out,
-                           "<rect x=\"%.0f\" y=\"%.0f\" width=\"%d\" height=\"%.0f\" "
+                           "<rect x=\"%.0f\" y=\"%.0f\" width=\"%.0f\" height=\"%.0f\" "
                            "fill-opacity=\"0\"/>\n",
-                           x + 1, y, COLUMN - 2, row_height(device));
+                           x + 1, y, right - x - 2, row_height(device));
     put_sign(p, x + 22, base - 4, flat ? 5.5 : 8, class);
     put_text(p, x + 38, base, flat ? "mono soft" : "mono", bdf);
     if (flat) {
-        guint room = fits(x + COLUMN - 14 - name_x, SMALL, SANS_WIDTH);
         g_autofree char *text = g_strconcat(device->class_name, ": ", title, NULL);
-        g_autofree char *cut = shortened(text, room);
+        g_autofree char *cut = shortened(text, right - 14 - name_x, SMALL);
 
         put_text(p, name_x, base, "small soft", cut);
     } else {
-        double end = put_driver(p, x + COLUMN - 14, base, device);
-        g_autofree char *cut = shortened(title, fits(end - 10 - name_x, SANS, SANS_WIDTH));
+        double end = put_driver(p, right - 14, base, device);
+        g_autofree char *cut = shortened(title, end - 10 - name_x, SANS);
         g_autofree char *second = second_line(p, device);
-        g_autofree char *second_cut =
-            shortened(second, fits(x + COLUMN - 14 - name_x, SMALL, SANS_WIDTH));
+        g_autofree char *second_cut = shortened(second, right - 14 - name_x, SMALL);
 
         put_text(p, name_x, base, "", cut);
         put_text(p, name_x, base + 18, "small soft", second_cut);
@@ -202,9 +220,17 @@ static void put_row(Picture *p, double x, double y, const DkvmDevice *device)
 
 /* ---- boxes ------------------------------------------------------------------------------ */
 
+static gboolean is_slim(const GPtrArray *devices, guint others)
+{
+    return others == 0 && devices->len == 1 && is_flat(g_ptr_array_index(devices, 0));
+}
+
 static double box_height(const GPtrArray *devices, guint others)
 {
     double height = HEAD + FOOT + (double)others * FLAT;
+
+    if (is_slim(devices, others))
+        return SLIM;
 
     for (guint i = 0; i < devices->len; i++)
         height += row_height(g_ptr_array_index(devices, i));
@@ -221,7 +247,11 @@ static void put_box(Picture *p, double x, double y, const char *title, const GPt
                            "<rect x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%.0f\" rx=\"10\" "
                            "class=\"card\"/>\n",
                            x + 0.5, y + 0.5, COLUMN, box_height(devices, extra));
-    put_text(p, x + 14, y + 21, "h2 soft", title);
+    put_text(p, x + 14, y + (is_slim(devices, extra) ? 22 : 21), "h2 soft", title);
+    if (is_slim(devices, extra)) {
+        put_row(p, x + SLIM_TITLE, x + COLUMN, y + 6, g_ptr_array_index(devices, 0));
+        return;
+    }
     g_string_append_printf(p->out,
                            "<line x1=\"%.0f\" y1=\"%.1f\" x2=\"%.0f\" y2=\"%.1f\" "
                            "class=\"rule\"/>\n",
@@ -229,7 +259,7 @@ static void put_box(Picture *p, double x, double y, const char *title, const GPt
     for (guint i = 0; i < devices->len; i++) {
         const DkvmDevice *device = g_ptr_array_index(devices, i);
 
-        put_row(p, x, row, device);
+        put_row(p, x, x + COLUMN, row, device);
         row += row_height(device);
     }
     for (guint i = 0; i < extra; i++, row += FLAT)
@@ -325,7 +355,7 @@ static guint columns_for(const DkvmHost *host)
 /* Warnings, broken at spaces to the width of the picture; returns where they end. */
 static double put_warnings(Picture *p, double y, double width)
 {
-    guint room = fits(width - 30, SMALL, SANS_WIDTH);
+    guint room = (guint)((width - 30) / (SMALL * 0.6));
 
     for (guint i = 0; i < p->report->warnings->len; i++) {
         g_auto(GStrv) words = g_strsplit(g_ptr_array_index(p->report->warnings, i), " ", -1);
