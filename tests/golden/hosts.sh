@@ -40,9 +40,11 @@ say() { # LISTING DIRECTORY
         base=$(sed -n 's/^base //p' "$listing")
     done
     for bdf in $(gpus "$listing"); do
-        printf '\n' >>"$2/$name.txt"
-        $iommu "$bdf" >>"$2/$name.txt"
-        echo "exit $?" >>"$2/$name.txt"
+        {
+            printf '\n'
+            $iommu "$bdf"
+            echo "exit $?"
+        } >>"$2/$name.txt"
     done
     $iommu --json >"$2/$name.json"
     $iommu --dot >"$2/$name.dot"
