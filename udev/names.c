@@ -65,7 +65,8 @@ static char *class_name(guint32 code)
         if (classes[i].code == code >> 8)
             return g_strdup(classes[i].name);
     }
-    return g_strdup_printf("Class %04x", code >> 8);
+    return code >> 16 == 0 ? g_strdup("Unclassified device")
+                           : g_strdup_printf("Class %04x", code >> 8);
 }
 
 /* A name goes into tables, XML and pictures: UTF-8, printable, not endless. */
@@ -213,8 +214,10 @@ char **dkvm_device_modules(DkvmHost *host, const DkvmDevice *device)
         kmod_list_foreach(item, list)
         {
             struct kmod_module *module = kmod_module_get_module(item);
+            const char *name = kmod_module_get_name(module);
 
-            g_ptr_array_add(names, g_strdup(kmod_module_get_name(module)));
+            if (!g_ptr_array_find_with_equal_func(names, name, g_str_equal, NULL))
+                g_ptr_array_add(names, g_strdup(name));
             kmod_module_unref(module);
         }
         kmod_module_unref_list(list);

@@ -180,6 +180,13 @@ static gboolean is_below(const DkvmDevice *device, const DkvmDevice *bridge)
     return FALSE;
 }
 
+/* In AMD's processors the USB controllers and the sound of the board share the slot of the GPU; their
+ * vendor is 1022, what belongs to the GPU is 1002. */
+static gboolean is_of_chipset(const DkvmDevice *gpu, const DkvmDevice *other)
+{
+    return gpu->id.vendor == 0x1002 && other->id.vendor != 0x1002;
+}
+
 GPtrArray *dkvm_device_companions(const DkvmHost *host, DkvmDevice *device)
 {
     GPtrArray *found = g_ptr_array_new();
@@ -191,8 +198,7 @@ GPtrArray *dkvm_device_companions(const DkvmHost *host, DkvmDevice *device)
         DkvmDevice *other = g_ptr_array_index(host->devices, i);
         guint class = other->class_code >> 8;
 
-        if (other == device || other->id.vendor != device->id.vendor ||
-            dkvm_device_is_bridge(other))
+        if (other == device || dkvm_device_is_bridge(other) || is_of_chipset(device, other))
             continue;
         if (class != CLASS_AUDIO && class != CLASS_USB && class != CLASS_UCSI)
             continue;
