@@ -191,7 +191,9 @@ static int run(const Options *o, GError **error)
         if (o->reserve && host->groups->len == 0) {
             g_autofree char *advice = dkvm_iommu_advice(host);
 
-            (void)fputs(advice, stderr);
+            dkvm_log_error("cannot reserve %s: no IOMMU is in use; do what is said below first",
+                           o->reserve);
+            (void)fputs(advice, stdout);
             return EXIT_NO_IOMMU;
         }
         return change(host, o, error);

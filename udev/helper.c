@@ -19,9 +19,12 @@ typedef struct {
     size_t count;
 } Run;
 
+/* A test's root prefix: its log is not the host's. */
+static const char *log_root = "";
+
 void dkvm_helper_say(const char *format, ...)
 {
-    char text[480], line[512];
+    char text[480], line[512], path[PATH_MAX];
     va_list arguments;
     int fd, length;
 
@@ -33,7 +36,8 @@ void dkvm_helper_say(const char *format, ...)
             *c = '?';
     }
     length = snprintf(line, sizeof line, "<5>dkvm-udev: %s\n", text);
-    fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    (void)snprintf(path, sizeof path, "%s/dev/kmsg", log_root);
+    fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY);
     if (fd < 0 || write(fd, line, (size_t)length) < 0)
         (void)fprintf(stderr, "dkvm-udev: %s\n", text);
     if (fd >= 0)
@@ -169,7 +173,7 @@ void dkvm_helper_boot(const char *root)
 {
     static Run run;
 
-    run = (Run){.root = root};
+    run = (Run){.root = log_root = root};
     if (read_entries(&run))
         apply(&run);
 }
@@ -199,6 +203,7 @@ void dkvm_helper_event(const char *root, const char *action, const char *subsyst
     DkvmIdentity id;
     DkvmBdf self;
 
+    log_root = root;
     if (!subsystem || strcmp(subsystem, "pci") != 0 || !slot || !dkvm_bdf_parse(slot, &self)) {
         dkvm_helper_say("called for something that is no PCI device: nothing done");
         return;
