@@ -7,6 +7,9 @@ sbindir ?= $(prefix)/sbin
 datadir ?= $(prefix)/share
 mandir ?= $(datadir)/man
 sysconfdir ?= /etc
+# Where udev and the makers of an initramfs look; not below a prefix such as /usr/local.
+libdir ?= $(prefix)/lib
+udevdir ?= $(libdir)/udev
 B ?= build
 
 ifeq ($(origin CC),default)
@@ -35,7 +38,7 @@ MAIN := $(foreach part,$(PARTS),$(wildcard $(part)/dkvm-*.c))
 OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test-*.c))
 GOLDEN := $(B)/tests/golden/golden
-BENCH := $(B)/tests/bench/input-trees
+BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c))
 PROGRAMS := $(addprefix $(B)/,$(notdir $(MAIN:.c=)))
 SCD := $(foreach part,$(PARTS),$(wildcard $(part)/*.scd))
 MAN := $(addprefix $(B)/,$(notdir $(SCD:.scd=)))
@@ -128,13 +131,21 @@ fuzz: test-deps
 lint: lint-deps
 	B=$(B) tests/lint
 
-# Writes tests/golden/out anew; git diff shows what that changes.
-golden: $(GOLDEN)
+# Writes tests/golden/out and tests/golden/hosts anew; git diff shows what that changes.
+golden: $(GOLDEN) $(B)/dkvm-iommu
 	$(GOLDEN) --regenerate
+	DKVM_BUILD=$(B) tests/golden/hosts.sh --regenerate
 
 ### installing
 
-install: all
+# Rules and hooks name the installed places.
+PLACES = sed -e 's,/etc/dkvm,$(sysconfdir)/dkvm,g' -e 's,/usr/lib/udev,$(udevdir),g'
+TOOLS := $(DESTDIR)$(datadir)/initramfs-tools
+DRACUT := $(DESTDIR)$(libdir)/dracut/modules.d/61dkvm
+INITCPIO := $(DESTDIR)$(libdir)/initcpio
+UDEV := $(DESTDIR)$(udevdir)
+
+install: all install-udev
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
 		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(sysconfdir)/dkvm
 	install -m 755 $(B)/dkvm-patch $(DESTDIR)$(bindir)/dkvm-patch
@@ -144,8 +155,26 @@ install: all
 	test -e $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf || \
 		install -m 644 packaging/dkvm.conf $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf
 
-# What install made, and nothing else: a dkvm.conf that was changed stays.
-uninstall:
+install-udev: all
+	install -d $(DESTDIR)$(bindir) $(UDEV)/rules.d $(TOOLS)/hooks $(TOOLS)/scripts/init-top $(DRACUT) \
+		$(INITCPIO)/install $(INITCPIO)/hooks $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man8
+	install -m 755 $(B)/dkvm-iommu $(DESTDIR)$(bindir)/dkvm-iommu
+	install -m 755 $(B)/dkvm-udev $(UDEV)/dkvm-udev
+	install -m 644 $(B)/dkvm-iommu.1 $(DESTDIR)$(mandir)/man1/
+	install -m 644 $(B)/dkvm-udev.8 $(DESTDIR)$(mandir)/man8/
+	for rule in 61-dkvm.rules 72-dkvm-seat.rules; do \
+		$(PLACES) udev/rules.d/$$rule >$(UDEV)/rules.d/$$rule && chmod 644 $(UDEV)/rules.d/$$rule || exit 1; done
+	$(PLACES) udev/initramfs/initramfs-tools-hook >$(TOOLS)/hooks/dkvm
+	$(PLACES) udev/initramfs/initramfs-tools-script >$(TOOLS)/scripts/init-top/dkvm
+	$(PLACES) udev/initramfs/dracut-module-setup.sh >$(DRACUT)/module-setup.sh
+	$(PLACES) udev/initramfs/dracut-boot.sh >$(DRACUT)/dkvm-boot.sh
+	$(PLACES) udev/initramfs/mkinitcpio-install >$(INITCPIO)/install/dkvm
+	$(PLACES) udev/initramfs/mkinitcpio-hook >$(INITCPIO)/hooks/dkvm
+	chmod 755 $(TOOLS)/hooks/dkvm $(TOOLS)/scripts/init-top/dkvm $(DRACUT)/module-setup.sh $(DRACUT)/dkvm-boot.sh
+	chmod 644 $(INITCPIO)/install/dkvm $(INITCPIO)/hooks/dkvm
+
+# What install made, and nothing else: a dkvm.conf that was changed and a list of reserved devices stay.
+uninstall: uninstall-udev
 	rm -f $(DESTDIR)$(bindir)/dkvm-patch $(DESTDIR)$(datadir)/dkvm/darwin.xsl \
 		$(DESTDIR)$(datadir)/dkvm/models.xml $(DESTDIR)$(mandir)/man1/dkvm-patch.1 \
 		$(DESTDIR)$(mandir)/man5/dkvm.conf.5
@@ -154,12 +183,19 @@ uninstall:
 	for d in $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(sysconfdir)/dkvm; do \
 		! test -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
 
+uninstall-udev:
+	rm -f $(DESTDIR)$(bindir)/dkvm-iommu $(UDEV)/dkvm-udev $(UDEV)/rules.d/61-dkvm.rules \
+		$(UDEV)/rules.d/72-dkvm-seat.rules $(DESTDIR)$(mandir)/man1/dkvm-iommu.1 \
+		$(DESTDIR)$(mandir)/man8/dkvm-udev.8 $(TOOLS)/hooks/dkvm $(TOOLS)/scripts/init-top/dkvm \
+		$(DRACUT)/module-setup.sh $(DRACUT)/dkvm-boot.sh $(INITCPIO)/install/dkvm $(INITCPIO)/hooks/dkvm
+	! test -d $(DRACUT) || rmdir --ignore-fail-on-non-empty $(DRACUT)
+
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
 clean:
 	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/*.a $(B)/*.json $(MAN) $(PROGRAMS)
 
 help:
-	@echo 'all          build dkvm-patch and its man pages (default)'
+	@echo 'all          build the programs and their man pages (default)'
 	@echo 'demo         the main job on a libvirtd of its own, shown step by step'
 	@echo 'check        all tests, once'
 	@echo 'check-long   the same with everything that takes long'
@@ -176,8 +212,8 @@ help:
 packages:
 	@echo $(PKGS)
 
--include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH).d
+-include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d)
 .PHONY: all packages deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
-	install uninstall clean help
+	install install-udev uninstall uninstall-udev clean help
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -8,6 +8,10 @@
 /* At most MAX bytes of PATH below the root prefix; NULL if it cannot be read.  g_free. */
 char *dkvm_host_text(const char *path, gsize max);
 
+/* What goes into tables, XML and pictures: at most 256 bytes of TEXT as printable UTF-8, whatever it
+ * was before.  g_free. */
+char *dkvm_clean_text(const char *text, gsize length);
+
 /* The symbolic link PATH (below the root prefix) as an absolute path without the prefix, "." and
  * ".." taken out by name; NULL if it is none.  g_free. */
 char *dkvm_host_link(const char *path);

@@ -89,7 +89,7 @@ static char *argument(const char *command_line, const char *name)
         if (strncmp(*word, name, length) == 0 && (*word)[length] == '=')
             value = *word + length + 1;
     }
-    return g_strdup(value);
+    return value ? dkvm_clean_text(value, strlen(value)) : NULL;
 }
 
 static void read_cpu(DkvmHost *host)
@@ -101,7 +101,7 @@ static void read_cpu(DkvmHost *host)
         const char *value = strchr(*line, ':');
 
         if (value && g_str_has_prefix(*line, "vendor_id") && !host->cpu_vendor)
-            host->cpu_vendor = g_strstrip(g_strdup(value + 1));
+            host->cpu_vendor = dkvm_clean_text(value + 1, strlen(value + 1));
         if (value && g_str_has_prefix(*line, "flags")) {
             g_auto(GStrv) flags = g_strsplit(value, " ", -1);
 
@@ -122,9 +122,9 @@ static gboolean has_entries(const char *path)
 
 static void read_facts(DkvmHost *host)
 {
-    host->kernel = dkvm_host_text("/proc/sys/kernel/osrelease", 128);
-    if (host->kernel)
-        g_strstrip(host->kernel);
+    g_autofree char *release = dkvm_host_text("/proc/sys/kernel/osrelease", 128);
+
+    host->kernel = release ? dkvm_clean_text(release, strlen(release)) : NULL;
     host->version = parse_version(host->kernel);
     /* The commits 1ea2a07a and 70693f47 came with 5.19. */
     host->dma_ownership = host->version == 0 || host->version >= 0x051300;
@@ -145,7 +145,8 @@ static char *line_of(int dir, const char *name)
 {
     char text[1024];
 
-    return dkvm_sysfs_line(dir, name, text, sizeof text) > 0 ? g_strdup(text) : NULL;
+    return dkvm_sysfs_line(dir, name, text, sizeof text) > 0 ? dkvm_clean_text(text, sizeof text)
+                                                             : NULL;
 }
 
 static void read_bars(int dir, DkvmDevice *device)
@@ -213,7 +214,7 @@ static void read_driver(int dir, DkvmDevice *device)
     char name[128];
 
     if (dkvm_sysfs_link_name(dir, "driver", name, sizeof name))
-        device->driver = g_strdup(name);
+        device->driver = dkvm_clean_text(name, sizeof name);
     device->driver_override = line_of(dir, "driver_override");
     if (device->driver_override && g_str_equal(device->driver_override, "(null)"))
         g_clear_pointer(&device->driver_override, g_free);
@@ -361,7 +362,7 @@ static void read_members(const DkvmHost *host, const char *path, DkvmGroup *grou
         DkvmDevice *device = g_hash_table_lookup(host->by_name, name);
 
         if (!device)
-            g_ptr_array_add(group->others, g_strdup(name));
+            g_ptr_array_add(group->others, dkvm_clean_text(name, strlen(name)));
     }
 }
 
@@ -496,7 +497,7 @@ void dkvm_device_add_use(DkvmDevice *device, DkvmUseKind kind, const char *what)
     }
     DkvmUse *use = g_new0(DkvmUse, 1);
     use->kind = kind;
-    use->what = g_strdup(what);
+    use->what = dkvm_clean_text(what, strlen(what));
     g_ptr_array_add(device->uses, use);
 }
 

@@ -69,17 +69,24 @@ static char *class_name(guint32 code)
                            : g_strdup_printf("Class %04x", code >> 8);
 }
 
-/* A name goes into tables, XML and pictures: UTF-8, printable, not endless. */
-static char *clean(const char *text, gsize length)
+/* Formats, and what a terminal takes for commands (C1 controls too). */
+static gboolean is_printable(gunichar c)
 {
-    g_autofree char *copy = g_strndup(text, MIN(length, 160));
-    char *valid = g_utf8_make_valid(copy, -1);
+    return g_unichar_isprint(c) && g_unichar_type(c) != G_UNICODE_FORMAT;
+}
 
-    for (char *c = valid; *c; c++) {
-        if ((guchar)*c < ' ' || *c == 0x7f)
-            *c = ' ';
+char *dkvm_clean_text(const char *text, gsize length)
+{
+    g_autofree char *copy = g_strndup(text, MIN(length, 256));
+    g_autofree char *valid = g_utf8_make_valid(copy, -1);
+    GString *clean = g_string_new(NULL);
+
+    for (const char *at = valid; *at; at = g_utf8_next_char(at)) {
+        gunichar c = g_utf8_get_char(at);
+
+        g_string_append_unichar(clean, is_printable(c) ? c : ' ');
     }
-    return g_strstrip(valid);
+    return g_strstrip(g_string_free(clean, FALSE));
 }
 
 static void from_database(DkvmDevice *device)
@@ -92,9 +99,9 @@ static void from_database(DkvmDevice *device)
         gsize length = strcspn(line, "\n");
 
         if (g_str_has_prefix(line, "E:ID_VENDOR_FROM_DATABASE=") && !device->vendor_name)
-            device->vendor_name = clean(line + 26, length - 26);
+            device->vendor_name = dkvm_clean_text(line + 26, length - 26);
         else if (g_str_has_prefix(line, "E:ID_MODEL_FROM_DATABASE=") && !device->device_name)
-            device->device_name = clean(line + 25, length - 25);
+            device->device_name = dkvm_clean_text(line + 25, length - 25);
         line += length + (line[length] == '\n');
     }
 }
@@ -112,9 +119,9 @@ static void from_hwdb(struct udev_hwdb *hwdb, DkvmDevice *device)
         const char *value = udev_list_entry_get_value(entry);
 
         if (value && g_str_equal(key, "ID_VENDOR_FROM_DATABASE") && !device->vendor_name)
-            device->vendor_name = clean(value, strlen(value));
+            device->vendor_name = dkvm_clean_text(value, strlen(value));
         if (value && g_str_equal(key, "ID_MODEL_FROM_DATABASE") && !device->device_name)
-            device->device_name = clean(value, strlen(value));
+            device->device_name = dkvm_clean_text(value, strlen(value));
     }
 }
 

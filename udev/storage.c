@@ -172,11 +172,13 @@ static void walk_zfs(Walk *w, const char *source)
                 walk(w, path, 0);
         }
     }
+    g_autofree char *name = dkvm_clean_text(pool, strlen(pool));
+
     if (w->found == 0)
         g_ptr_array_add(w->host->notes,
                         g_strdup_printf("The disks of the ZFS pool %s are not visible in sysfs: "
                                         "look yourself which devices hold them (zpool status -P).",
-                                        pool));
+                                        name));
 }
 
 /* One line: id parent major:minor root mountpoint options... - type source options */

@@ -279,3 +279,67 @@ PYTHON
     rm "$device/vendor"
     iommu 2 01:00.0
 }
+
+section() { # NAME FILE
+    awk -v name="# $1" '$0 == name { on = 1; next } /^# / { on = 0 } on' "$2"
+}
+
+same() { # WHAT A B
+    sort -u "$2" > "$2.sorted"
+    sort -u "$3" > "$3.sorted"
+    if [ ! -s "$2" ] || [ ! -s "$3" ]; then fail "$1: nothing found"; fi
+    diff -u "$2.sorted" "$3.sorted" || fail "$1 differ"
+}
+
+@test "dkvm-iommu(1): options, exit codes, members and codes of JSON are those of the program" {
+    local man=$TOP/udev/dkvm-iommu.1.scd
+    "$BUILD/dkvm-iommu" --help | sed -nE 's/^  --([a-z-]+).*/\1/p' > of-help
+    echo help >> of-help
+    section OPTIONS "$man" | sed -nE 's/^\*--([a-z-]+)\*.*/\1/p' > of-man
+    same options of-help of-man
+    "$BUILD/dkvm-iommu" --help | sed -n '/^Exit:/,$p' | tr '\n' ' ' | sed 's/See .*//' | tr ',:' '\n' |
+        sed -nE 's/^ *([0-9]) .*/\1/p' > of-help
+    section 'EXIT STATUS' "$man" | sed -nE 's/^\*([0-9]+)\*$/\1/p' > of-man
+    same 'exit codes' of-help of-man
+    tr -s '\n ' ' ' < "$TOP/udev/report-json.c" |
+        grep -oE '(add_[a-z]+|begin_array|set_member_name|add_reasons)\(b, "[a-z-]+"' | grep -oE '"[a-z-]+"' | tr -d '"' > of-code
+    section JSON "$man" | grep -oE '\*[a-z-]+\*' | tr -d '*' | grep -vx -- '--.*' > of-man
+    grep -vxE 'costs' of-man > of-man.2
+    same 'members of JSON' of-code of-man.2
+    # A code follows its weight.
+    cat "$TOP"/udev/verdict.c "$TOP"/udev/losses.c | tr -s '\n ' ' ' | grep -oE 'DKVM_ANSWER_[A-Z]+, "[a-z-]+"' |
+        grep -oE '"[a-z-]+"' > of-code
+    grep -oE '^ *\{DKVM_USE_[A-Z]+, "[a-z-]+"' "$TOP/udev/losses.c" | grep -oE '"[a-z-]+"' >> of-code
+    section JSON "$man" | sed -n '/The codes are/,$p' | grep -oE '"[a-z-]+"' > of-man
+    same 'codes' of-code of-man
+}
+
+@test "make install and uninstall: rules, helper, hooks and pages, with the places of this installation; nothing is left" {
+    make -s -C "$TOP" B="$BUILD" DESTDIR="$PWD/dest" sysconfdir=/conf install-udev
+    local file
+    for file in bin/dkvm-iommu lib/udev/dkvm-udev lib/udev/rules.d/61-dkvm.rules lib/udev/rules.d/72-dkvm-seat.rules \
+        share/initramfs-tools/hooks/dkvm share/initramfs-tools/scripts/init-top/dkvm \
+        lib/dracut/modules.d/61dkvm/module-setup.sh lib/dracut/modules.d/61dkvm/dkvm-boot.sh \
+        lib/initcpio/install/dkvm lib/initcpio/hooks/dkvm share/man/man1/dkvm-iommu.1 share/man/man8/dkvm-udev.8; do
+        [ -s "dest/usr/$file" ] || fail "no $file"
+    done
+    [ -x dest/usr/share/initramfs-tools/hooks/dkvm ] && [ -x dest/usr/lib/udev/dkvm-udev ]
+    grep -q '"/conf/dkvm/reserved"' dest/usr/lib/udev/rules.d/61-dkvm.rules
+    ! grep -rqI /etc/dkvm dest/usr/lib dest/usr/share/initramfs-tools || fail 'a rule names another place'
+    make -s -C "$TOP" B="$BUILD" DESTDIR="$PWD/dest" sysconfdir=/conf uninstall-udev
+    [ -z "$(find dest -type f)" ]
+}
+
+@test "the rules: udev takes them, they sort before the driver rules, and other subsystems leave at once" {
+    if command -v udevadm > /dev/null && udevadm verify --help > /dev/null 2>&1; then
+        udevadm verify --no-style "$TOP"/udev/rules.d/*.rules
+    fi
+    local rules
+    { echo 71-seat.rules; echo 73-seat-late.rules; echo 80-drivers.rules; basename -a "$TOP"/udev/rules.d/*.rules; } |
+        LC_ALL=C sort | tr '\n' ' ' > order
+    grep -qx '61-dkvm.rules 71-seat.rules 72-dkvm-seat.rules 73-seat-late.rules 80-drivers.rules ' order
+    for rules in "$TOP"/udev/rules.d/*.rules; do
+        # The first line that does something leaves for all other subsystems.
+        grep -vE '^(#|$)' "$rules" | head -1 | grep -qE '^SUBSYSTEM!="[a-z|]+", GOTO="[a-z_]+_end"$' || fail "$rules"
+    done
+}
