@@ -158,11 +158,15 @@ static void read_bars(int dir, DkvmDevice *device)
         return;
     for (int i = 0; i < DKVM_BARS; i++) {
         char *line = strsep(&rest, "\n");
-        unsigned long long begin = 0, end = 0, flags = 0;
+        char *next = NULL;
+        guint64 begin, end, flags;
 
         if (!line)
             return;
-        if (sscanf(line, "%llx %llx %llx", &begin, &end, &flags) != 3 || end <= begin)
+        begin = g_ascii_strtoull(line, &next, 16);
+        end = g_ascii_strtoull(next, &next, 16);
+        flags = g_ascii_strtoull(next, &next, 16);
+        if (end <= begin)
             continue;
         device->bars[i].size = end - begin + 1;
         device->bars[i].io = (flags & 0x100) != 0; /* IORESOURCE_IO, include/linux/ioport.h */
@@ -186,12 +190,16 @@ static gboolean has_pcie(const guchar *config, gsize length)
     return FALSE;
 }
 
-static void read_config(int dir, DkvmDevice *device)
+/* The header only: the rest is read from the device itself, byte by byte, and takes milliseconds. */
+static void read_header(int dir, DkvmDevice *device)
 {
-    char bytes[4096 + 1];
-    ssize_t length = dkvm_sysfs_read(dir, "config", bytes, sizeof bytes);
+    char bytes[64];
     const guchar *config = (const guchar *)bytes;
+    int fd = openat(dir, "config", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd >= 0 ? read(fd, bytes, sizeof bytes) : -1;
 
+    if (fd >= 0)
+        (void)close(fd);
     device->acs = device->is_pcie = -1;
     if (length < 64) {
         /* No file: what the class says is right for everything but oddities. */
@@ -201,6 +209,15 @@ static void read_config(int dir, DkvmDevice *device)
     device->gone = config[0] == 0xff && config[1] == 0xff && config[2] == 0xff;
     device->header_type =
         device->gone ? (device->class_code >> 8 == 0x0604) : (config[0x0e] & 0x7f);
+}
+
+void dkvm_device_read_capabilities(DkvmDevice *device)
+{
+    g_autofree char *path = g_strconcat(dkvm_paths_root(), device->sysfs, "/config", NULL);
+    char bytes[4096 + 1];
+    ssize_t length = dkvm_sysfs_read(AT_FDCWD, path, bytes, sizeof bytes);
+    const guchar *config = (const guchar *)bytes;
+
     if (length >= 256)
         device->is_pcie = has_pcie(config, (gsize)length);
     if (length >= 4096) {
@@ -272,7 +289,7 @@ static DkvmDevice *read_device(int all, const char *name, const DkvmBdf *bdf)
     }
     (void)dkvm_sysfs_hex(dir, "class", 0xffffff, &value);
     device->class_code = (guint32)value;
-    read_config(dir, device);
+    read_header(dir, device);
     read_driver(dir, device);
     device->modalias = line_of(dir, "modalias");
     device->reset_methods = line_of(dir, "reset_method");

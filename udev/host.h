@@ -51,7 +51,7 @@ struct DkvmDevice {
     char *device_name; /* the same */
     char *class_name;  /* "VGA compatible controller"; never NULL */
     char *reset_methods; /* as the kernel lists them, "flr bus"; NULL: no such file (before 5.15) */
-    int acs;             /* 1 has the ACS capability, 0 not, -1 not known (needs root) */
+    int acs;             /* 1 has the ACS capability, 0 not, -1 not known: see below */
     int is_pcie;         /* 1 has the PCI Express capability, 0 not, -1 not known */
     DkvmBar bars[DKVM_BARS];
     DkvmGroup *group;   /* NULL: in no IOMMU group */
@@ -99,6 +99,10 @@ DkvmDevice *dkvm_host_device(const DkvmHost *host, const DkvmBdf *bdf);
 DkvmGroup *dkvm_host_group(const DkvmHost *host, int number);
 /* The innermost PCI device in a sysfs path ("/sys/devices/pci0000:00/0000:00:14.0/usb1/..."). */
 DkvmDevice *dkvm_host_device_of_path(const DkvmHost *host, const char *path);
+
+/* Fills in acs, is_pcie and the serial number from the whole configuration space, where this user may
+ * read it; before that they are not known. */
+void dkvm_device_read_capabilities(DkvmDevice *device);
 
 gboolean dkvm_device_is_bridge(const DkvmDevice *device); /* header type 1 or 2 */
 gboolean dkvm_device_is_gpu(const DkvmDevice *device);    /* class 03 */

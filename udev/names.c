@@ -79,12 +79,15 @@ char *dkvm_clean_text(const char *text, gsize length)
 {
     g_autofree char *copy = g_strndup(text, MIN(length, 256));
     g_autofree char *valid = g_utf8_make_valid(copy, -1);
-    GString *clean = g_string_new(NULL);
+    GString *clean = g_string_sized_new(64);
 
     for (const char *at = valid; *at; at = g_utf8_next_char(at)) {
         gunichar c = g_utf8_get_char(at);
 
-        g_string_append_unichar(clean, is_printable(c) ? c : ' ');
+        if (c >= ' ' && c < 0x7f)
+            g_string_append_c(clean, (char)c);
+        else
+            g_string_append_unichar(clean, is_printable(c) ? c : ' ');
     }
     return g_strstrip(g_string_free(clean, FALSE));
 }

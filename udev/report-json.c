@@ -157,11 +157,12 @@ static void add_reserved(JsonBuilder *b, const DkvmReport *report, const DkvmDev
     add_flag(b, "reserved", entry && !difference);
 }
 
-static void add_device(JsonBuilder *b, const DkvmReport *report, const DkvmDevice *device)
+static void add_device(JsonBuilder *b, const DkvmReport *report, DkvmDevice *device)
 {
     g_auto(GStrv) modules = dkvm_device_modules(report->host, device);
     char class_code[8];
 
+    dkvm_device_read_capabilities(device);
     json_builder_begin_object(b);
     add_text(b, "bdf", device->name);
     add_identity(b, &device->id);

@@ -108,8 +108,9 @@ static void remove_entry(GArray *entries, const DkvmBdf *bdf, char *reset)
     }
 }
 
-static void add_entry(GArray *entries, const DkvmDevice *device, const DkvmBdf *with)
+static void add_entry(GArray *entries, DkvmDevice *device, const DkvmBdf *with)
 {
+    dkvm_device_read_capabilities(device);
     DkvmReservation entry = {.id = device->id, .with = *with};
 
     remove_entry(entries, &device->id.bdf, entry.reset);

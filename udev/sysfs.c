@@ -8,14 +8,15 @@
 
 #include <linux/limits.h>
 
-ssize_t dkvm_sysfs_read(int dir, const char *name, char *buffer, size_t size)
+/* ONCE: an attribute of sysfs comes whole in one read (Documentation/filesystems/sysfs.rst). */
+static ssize_t read_file(int dir, const char *name, char *buffer, size_t size, bool once)
 {
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     size_t length = 0;
 
     if (fd < 0)
         return -1;
-    while (length < size - 1) {
+    while (length < size - 1 && !(once && length > 0)) {
         ssize_t got = read(fd, buffer + length, size - 1 - length);
 
         if (got < 0 && errno == EINTR)
@@ -36,9 +37,14 @@ ssize_t dkvm_sysfs_read(int dir, const char *name, char *buffer, size_t size)
     return (ssize_t)length;
 }
 
+ssize_t dkvm_sysfs_read(int dir, const char *name, char *buffer, size_t size)
+{
+    return read_file(dir, name, buffer, size, false);
+}
+
 ssize_t dkvm_sysfs_line(int dir, const char *name, char *buffer, size_t size)
 {
-    ssize_t length = dkvm_sysfs_read(dir, name, buffer, size);
+    ssize_t length = read_file(dir, name, buffer, size, true);
     ssize_t end = 0;
 
     if (length < 0)
