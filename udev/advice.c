@@ -7,8 +7,7 @@
 #include "udev/host-private.h"
 #include "udev/report.h"
 
-#define LOADER_INFO                                                                                \
-    "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+#define LOADER_INFO "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 static gboolean there(const char *path)
 {
@@ -137,8 +136,8 @@ const char *dkvm_iommu_argument(const DkvmHost *host)
 static void say_firmware(const DkvmHost *host, GString *text)
 {
     const char *vendor = is_amd(host) ? "AMD" : "Intel";
-    const char *setting =
-        is_amd(host) ? "\"IOMMU\" (AMD-Vi; not on \"Auto\")" : "\"VT-d\" (Intel VT for Directed I/O)";
+    const char *setting = is_amd(host) ? "\"IOMMU\" (AMD-Vi; not on \"Auto\")"
+                                       : "\"VT-d\" (Intel VT for Directed I/O)";
 
     if (host->dmar || host->ivrs) {
         g_string_append_printf(text,

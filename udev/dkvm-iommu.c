@@ -72,8 +72,9 @@ static gboolean parse(Options *o, int *argc, char ***argv, GError **error)
     g_option_context_set_summary(
         context, "Which PCI devices can go to a guest, with which companions, and why not.");
     g_option_context_set_description(
-        context, "Exit: 0 yes, or the report was printed, 1 no, 2 usage, 3 a bad reservation file,\n"
-                 "4 no IOMMU in use, 6 a file could not be read or written. See dkvm-iommu(1).");
+        context,
+        "Exit: 0 yes, or the report was printed, 1 no, 2 usage, 3 a bad reservation file,\n"
+        "4 no IOMMU in use, 6 a file could not be read or written. See dkvm-iommu(1).");
     g_option_context_add_main_entries(context, entries, NULL);
     if (!g_option_context_parse(context, argc, argv, &bad))
         return usage(error, "%s", bad->message);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* dkvm-udev: sets driver_override of the reserved devices before anything loads a driver for them.
- * udev runs it for every PCI device that appears, the initramfs once before udev starts.  libc only,
- * no library of the house that needs more; exits 0 whatever it is given; says in the kernel's log
- * why it did nothing.  See dkvm-udev.8.scd. */
+ * udev runs it for every PCI device that appears, the initramfs once before udev starts.  libc
+ * only, no library of the house that needs more; exits 0 whatever it is given; says in the kernel's
+ * log why it did nothing.  See dkvm-udev.8.scd. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -11,8 +11,8 @@ static void say_what(const DkvmReport *report, DkvmDevice *device, GString *text
     g_auto(GStrv) modules = dkvm_device_modules(report->host, device);
     g_autofree char *list = g_strjoinv(", ", modules);
 
-    g_string_append_printf(text, "%s is %s (%s, %04x:%04x", device->name, title,
-                           device->class_name, device->id.vendor, device->id.device);
+    g_string_append_printf(text, "%s is %s (%s, %04x:%04x", device->name, title, device->class_name,
+                           device->id.vendor, device->id.device);
     if (device->id.subvendor)
         g_string_append_printf(text, ", subsystem %04x:%04x", device->id.subvendor,
                                device->id.subdevice);

@@ -42,8 +42,8 @@ static void load_modules(const DkvmDevice *device)
 /* In a process of its own, since any of these writes may block in the kernel for ever. */
 static int return_device(const DkvmDevice *device)
 {
-    g_autofree char *folder = g_strconcat(dkvm_paths_root(), "/sys/bus/pci/devices/", device->name,
-                                          NULL);
+    g_autofree char *folder =
+        g_strconcat(dkvm_paths_root(), "/sys/bus/pci/devices/", device->name, NULL);
     int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     g_autofree char *probe = dkvm_path("/sys/bus/pci/drivers_probe");
     int cause;
@@ -90,8 +90,8 @@ static int in_time(const DkvmDevice *device)
 
 static void say_result(const DkvmDevice *device, int cause, GString *text)
 {
-    g_autofree char *link = g_strconcat(dkvm_paths_root(), "/sys/bus/pci/devices/", device->name,
-                                        "/driver", NULL);
+    g_autofree char *link =
+        g_strconcat(dkvm_paths_root(), "/sys/bus/pci/devices/", device->name, "/driver", NULL);
     char driver[128];
 
     if (cause < 0)

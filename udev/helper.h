@@ -14,6 +14,6 @@ void dkvm_helper_boot(const char *root);
 void dkvm_helper_event(const char *root, const char *action, const char *subsystem,
                        const char *slot);
 
-/* One line to the kernel's log (below the root prefix), or, where that cannot be written, to standard
- * error. */
+/* One line to the kernel's log (below the root prefix), or, where that cannot be written, to
+ * standard error. */
 void dkvm_helper_say(const char *format, ...) __attribute__((format(printf, 1, 2)));

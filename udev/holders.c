@@ -107,8 +107,8 @@ static gboolean look_into(int all, const char *name, GHashTable *nodes, GPtrArra
         if (fstatat(fd, entry->d_name, &st, 0) != 0 ||
             (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)))
             continue;
-        if (g_hash_table_contains(nodes, key_of(major(st.st_rdev), minor(st.st_rdev),
-                                                S_ISBLK(st.st_mode) != 0)))
+        if (g_hash_table_contains(
+                nodes, key_of(major(st.st_rdev), minor(st.st_rdev), S_ISBLK(st.st_mode) != 0)))
             add_holder(found, process, fd, entry->d_name, (pid_t)atoi(name));
     }
     if (dir)

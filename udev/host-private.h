@@ -8,8 +8,8 @@
 /* At most MAX bytes of PATH below the root prefix; NULL if it cannot be read.  g_free. */
 char *dkvm_host_text(const char *path, gsize max);
 
-/* What goes into tables, XML and pictures: at most 256 bytes of TEXT as printable UTF-8, whatever it
- * was before.  g_free. */
+/* What goes into tables, XML and pictures: at most 256 bytes of TEXT as printable UTF-8, whatever
+ * it was before.  g_free. */
 char *dkvm_clean_text(const char *text, gsize length);
 
 /* The symbolic link PATH (below the root prefix) as an absolute path without the prefix, "." and
@@ -21,7 +21,7 @@ char *dkvm_host_link(const char *path);
 GPtrArray *dkvm_host_list(const char *path);
 int dkvm_compare_names(gconstpointer a, gconstpointer b);
 
-void dkvm_host_read_names(DkvmHost *host);    /* names.c: hwdb */
+void dkvm_host_read_names(DkvmHost *host); /* names.c: hwdb */
 void dkvm_host_drop_modules(DkvmHost *host);
 void dkvm_host_read_storage(DkvmHost *host);  /* storage.c: mounts, swap, what is stacked */
 void dkvm_host_read_network(DkvmHost *host);  /* network.c: interfaces, default route */

@@ -190,7 +190,8 @@ static gboolean has_pcie(const guchar *config, gsize length)
     return FALSE;
 }
 
-/* The header only: the rest is read from the device itself, byte by byte, and takes milliseconds. */
+/* The header only: the rest is read from the device itself, byte by byte, and takes milliseconds.
+ */
 static void read_header(int dir, DkvmDevice *device)
 {
     char bytes[64];
@@ -324,8 +325,9 @@ static gboolean read_devices(DkvmHost *host, GError **error)
     }
     while ((entry = readdir(dir)) && host->devices->len < MAX_DEVICES) {
         DkvmBdf bdf;
-        DkvmDevice *device =
-            dkvm_bdf_parse(entry->d_name, &bdf) ? read_device(dirfd(dir), entry->d_name, &bdf) : NULL;
+        DkvmDevice *device = dkvm_bdf_parse(entry->d_name, &bdf)
+                                 ? read_device(dirfd(dir), entry->d_name, &bdf)
+                                 : NULL;
 
         if (device)
             g_ptr_array_add(host->devices, device);

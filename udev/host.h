@@ -47,16 +47,16 @@ struct DkvmDevice {
     char *driver;             /* NULL: none bound */
     char *driver_override;    /* NULL: none */
     char *modalias;
-    char *vendor_name; /* from hwdb; NULL: not known there */
-    char *device_name; /* the same */
-    char *class_name;  /* "VGA compatible controller"; never NULL */
+    char *vendor_name;   /* from hwdb; NULL: not known there */
+    char *device_name;   /* the same */
+    char *class_name;    /* "VGA compatible controller"; never NULL */
     char *reset_methods; /* as the kernel lists them, "flr bus"; NULL: no such file (before 5.15) */
     int acs;             /* 1 has the ACS capability, 0 not, -1 not known: see below */
     int is_pcie;         /* 1 has the PCI Express capability, 0 not, -1 not known */
     DkvmBar bars[DKVM_BARS];
-    DkvmGroup *group;   /* NULL: in no IOMMU group */
-    DkvmDevice *parent; /* the bridge above, NULL on a root bus */
-    GPtrArray *uses;    /* of DkvmUse */
+    DkvmGroup *group;            /* NULL: in no IOMMU group */
+    DkvmDevice *parent;          /* the bridge above, NULL on a root bus */
+    GPtrArray *uses;             /* of DkvmUse */
     guint keyboards, mice, nics; /* how many hang on it */
     gboolean has_card;           /* a DRM card is below it: a driver shows pictures with it */
     guint connectors;            /* outputs that its driver knows */
@@ -71,22 +71,22 @@ struct DkvmGroup {
 };
 
 typedef struct {
-    char *kernel;               /* "6.1.0-18-amd64"; NULL: unknown */
-    guint version;              /* 0x060100; 0 unknown */
-    gboolean dma_ownership;     /* the rule of 5.19 and newer; also where the version is unknown */
-    char *command_line;         /* of the kernel; never NULL */
-    char *acs_override;         /* value of pcie_acs_override=, NULL without */
-    char *cpu_vendor;           /* "GenuineIntel", "AuthenticAMD"; NULL unknown */
-    gboolean cpu_virtualizes;   /* vmx or svm */
-    gboolean dmar, ivrs;        /* the ACPI table that describes Intel's, AMD's IOMMU is there */
-    gboolean iommu_running;     /* /sys/class/iommu has one */
-    GPtrArray *devices;         /* of DkvmDevice, by address */
-    GPtrArray *groups;          /* of DkvmGroup, by number */
-    GHashTable *by_name;        /* address as text -> DkvmDevice */
-    guint keyboards, mice;      /* real ones, wherever they hang */
-    guint nics;                 /* physical network interfaces, wherever they hang */
-    gpointer modules;           /* libkmod's context, made when first asked */
-    GPtrArray *notes;           /* sentences (char *) about what could not be seen */
+    char *kernel;             /* "6.1.0-18-amd64"; NULL: unknown */
+    guint version;            /* 0x060100; 0 unknown */
+    gboolean dma_ownership;   /* the rule of 5.19 and newer; also where the version is unknown */
+    char *command_line;       /* of the kernel; never NULL */
+    char *acs_override;       /* value of pcie_acs_override=, NULL without */
+    char *cpu_vendor;         /* "GenuineIntel", "AuthenticAMD"; NULL unknown */
+    gboolean cpu_virtualizes; /* vmx or svm */
+    gboolean dmar, ivrs;      /* the ACPI table that describes Intel's, AMD's IOMMU is there */
+    gboolean iommu_running;   /* /sys/class/iommu has one */
+    GPtrArray *devices;       /* of DkvmDevice, by address */
+    GPtrArray *groups;        /* of DkvmGroup, by number */
+    GHashTable *by_name;      /* address as text -> DkvmDevice */
+    guint keyboards, mice;    /* real ones, wherever they hang */
+    guint nics;               /* physical network interfaces, wherever they hang */
+    gpointer modules;         /* libkmod's context, made when first asked */
+    GPtrArray *notes;         /* sentences (char *) about what could not be seen */
 } DkvmHost;
 
 /* Reads everything.  Errors: DKVM_ERROR_FILE if there is no /sys/bus/pci/devices to read. */
@@ -100,8 +100,8 @@ DkvmGroup *dkvm_host_group(const DkvmHost *host, int number);
 /* The innermost PCI device in a sysfs path ("/sys/devices/pci0000:00/0000:00:14.0/usb1/..."). */
 DkvmDevice *dkvm_host_device_of_path(const DkvmHost *host, const char *path);
 
-/* Fills in acs, is_pcie and the serial number from the whole configuration space, where this user may
- * read it; before that they are not known. */
+/* Fills in acs, is_pcie and the serial number from the whole configuration space, where this user
+ * may read it; before that they are not known. */
 void dkvm_device_read_capabilities(DkvmDevice *device);
 
 gboolean dkvm_device_is_bridge(const DkvmDevice *device); /* header type 1 or 2 */

@@ -23,19 +23,21 @@ static char *comment_text(const DkvmDevice *device)
     return g_string_free(text, FALSE);
 }
 
-static void add_element(GString *xml, const DkvmReport *report, const DkvmDevice *device,
-                        guint bus, guint function, gboolean several)
+static void add_element(GString *xml, const DkvmReport *report, const DkvmDevice *device, guint bus,
+                        guint function, gboolean several)
 {
     const DkvmBdf *bdf = &device->id.bdf;
     g_autofree char *title = comment_text(device);
 
-    g_string_append_printf(xml, "<!-- %s: %s -->\n", dkvm_device_short(report->host, device), title);
-    g_string_append_printf(xml, "<hostdev mode='subsystem' type='pci' managed='yes'>\n"
-                                "  <driver name='vfio'/>\n"
-                                "  <source>\n"
-                                "    <address domain='0x%04x' bus='0x%02x' slot='0x%02x' "
-                                "function='0x%x'/>\n"
-                                "  </source>\n",
+    g_string_append_printf(xml, "<!-- %s: %s -->\n", dkvm_device_short(report->host, device),
+                           title);
+    g_string_append_printf(xml,
+                           "<hostdev mode='subsystem' type='pci' managed='yes'>\n"
+                           "  <driver name='vfio'/>\n"
+                           "  <source>\n"
+                           "    <address domain='0x%04x' bus='0x%02x' slot='0x%02x' "
+                           "function='0x%x'/>\n"
+                           "  </source>\n",
                            bdf->domain, bdf->bus, bdf->slot, bdf->function);
     g_string_append_printf(xml,
                            "  <address type='pci' domain='0x0000' bus='0x%02x' slot='0x00' "

@@ -152,10 +152,10 @@ void dkvm_host_read_names(DkvmHost *host)
 /* The words with which vendors fill a line; what tells two cards apart comes after them. */
 static char *short_vendor(const char *vendor)
 {
-    static const char *const endings[] = {" Corporation", ", Inc.",    " Inc.",        " Co., Ltd.",
-                                          " Co., Ltd",    " Co Ltd",   " Corp.",       " Corp",
-                                          " Limited",     " Ltd.",     " Technology",  " Technologies",
-                                          " Electronics", " Semiconductor"};
+    static const char *const endings[] = {
+        " Corporation", ", Inc.",        " Inc.",        " Co., Ltd.",    " Co., Ltd",
+        " Co Ltd",      " Corp.",        " Corp",        " Limited",      " Ltd.",
+        " Technology",  " Technologies", " Electronics", " Semiconductor"};
     const char *bracket = strstr(vendor, " [");
     gsize length = bracket && g_str_has_suffix(vendor, "]") ? strlen(bracket) - 3 : 0;
     g_autofree char *name = NULL;

@@ -36,14 +36,13 @@ static void add_node(GString *out, const DkvmReport *report, const DkvmDevice *d
     /* The quoted parts without their quotation marks, joined by line ends that dot understands. */
     title_quoted[strlen(title_quoted) - 1] = '\0';
     notes_quoted[strlen(notes_quoted) - 1] = '\0';
-    g_string_append_printf(out,
-                           "        \"%s\" [label=\"%s  %s\\n%s\\n%s%s%s\", fillcolor=\"%s\", "
-                           "tooltip=\"%s\"];\n",
-                           device->name, dkvm_device_short(report->host, device),
-                           device->class_name, title_quoted + 1,
-                           device->driver ? device->driver : "no driver",
-                           *notes ? "; " : "", notes_quoted + 1, fill_of(report, device),
-                           dkvm_report_word(report, device));
+    g_string_append_printf(
+        out,
+        "        \"%s\" [label=\"%s  %s\\n%s\\n%s%s%s\", fillcolor=\"%s\", "
+        "tooltip=\"%s\"];\n",
+        device->name, dkvm_device_short(report->host, device), device->class_name, title_quoted + 1,
+        device->driver ? device->driver : "no driver", *notes ? "; " : "", notes_quoted + 1,
+        fill_of(report, device), dkvm_report_word(report, device));
 }
 
 static void add_edges(GString *out, const DkvmHost *host)

@@ -151,8 +151,7 @@ static void add_verdict(JsonBuilder *b, const DkvmVerdict *verdict)
 static void add_reserved(JsonBuilder *b, const DkvmReport *report, const DkvmDevice *device)
 {
     const char *difference = NULL;
-    const DkvmReservation *entry =
-        dkvm_reservation_of(report->reservations, device, &difference);
+    const DkvmReservation *entry = dkvm_reservation_of(report->reservations, device, &difference);
 
     add_flag(b, "reserved", entry && !difference);
 }

@@ -8,12 +8,12 @@
 #define COLUMN 580 /* pixels; everything below too */
 #define GAP 14
 #define MARGIN 28
-#define HEAD 32  /* a box's title */
-#define TALL 46  /* a row of a device that somebody may want to pass */
-#define FLAT 24  /* a row of a bridge or of the chipset */
-#define FOOT 8   /* below the last row */
-#define TOP 132  /* title and legend */
-#define LINE 20  /* of a warning */
+#define HEAD 32 /* a box's title */
+#define TALL 46 /* a row of a device that somebody may want to pass */
+#define FLAT 24 /* a row of a bridge or of the chipset */
+#define FOOT 8  /* below the last row */
+#define TOP 132 /* title and legend */
+#define LINE 20 /* of a warning */
 #define SANS 14
 #define SMALL 12
 #define MONO 12
@@ -30,9 +30,11 @@ typedef struct {
 
 static const char *const style =
     "  .bg{fill:#f4f6f9} .card{fill:#ffffff;stroke:#d5dae2} .rule{stroke:#e8ebf0}\n"
-    "  text{fill:#1b2330;font-family:system-ui,\"Segoe UI\",\"Noto Sans\",\"DejaVu Sans\",sans-serif;"
+    "  text{fill:#1b2330;font-family:system-ui,\"Segoe UI\",\"Noto Sans\",\"DejaVu "
+    "Sans\",sans-serif;"
     "font-size:14px}\n"
-    "  .h1{font-size:24px;font-weight:600} .h2{font-size:13px;font-weight:600;letter-spacing:.4px}\n"
+    "  .h1{font-size:24px;font-weight:600} "
+    ".h2{font-size:13px;font-weight:600;letter-spacing:.4px}\n"
     "  .mono{font-family:ui-monospace,\"DejaVu Sans Mono\",monospace;font-size:12px}\n"
     "  .small{font-size:12px} .soft{fill:#5d6778} .pill{fill:#eef1f5}\n"
     "  .yes{fill:#1a7f37} .costs{fill:#b26a00} .no{fill:#c5303a} .bridge{fill:#a3acba}\n"
@@ -151,8 +153,8 @@ static void put_tooltip(Picture *p, const DkvmDevice *device)
                            device->driver ? device->driver : "no driver");
     for (gsize i = 0; i < G_N_ELEMENTS(both); i++) {
         for (guint k = 0; k < both[i]->len; k++)
-            g_string_append_printf(
-                text, "\n%s", ((const DkvmReason *)g_ptr_array_index(both[i], k))->text);
+            g_string_append_printf(text, "\n%s",
+                                   ((const DkvmReason *)g_ptr_array_index(both[i], k))->text);
     }
     g_autofree char *escaped = g_markup_escape_text(text->str, -1);
     g_string_append_printf(p->out, "<title>%s</title>\n", escaped);

@@ -41,8 +41,7 @@ DkvmReport *dkvm_report_new(DkvmHost *host, GArray *reservations)
     report->reservations =
         reservations ? reservations : g_array_new(FALSE, FALSE, sizeof(DkvmReservation));
     report->warnings = g_ptr_array_new_with_free_func(g_free);
-    report->verdicts =
-        g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)dkvm_verdict_free);
+    report->verdicts = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)dkvm_verdict_free);
     for (guint i = 0; i < host->devices->len; i++) {
         DkvmDevice *device = g_ptr_array_index(host->devices, i);
 

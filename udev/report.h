@@ -8,9 +8,9 @@
 
 typedef struct {
     DkvmHost *host;
-    GHashTable *verdicts;  /* DkvmDevice -> DkvmVerdict */
-    GArray *reservations;  /* of DkvmReservation */
-    GPtrArray *warnings;   /* sentences (char *) about the whole host */
+    GHashTable *verdicts; /* DkvmDevice -> DkvmVerdict */
+    GArray *reservations; /* of DkvmReservation */
+    GPtrArray *warnings;  /* sentences (char *) about the whole host */
 } DkvmReport;
 
 /* HOST must outlive the report; RESERVATIONS (may be NULL) is taken over. */

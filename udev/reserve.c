@@ -13,7 +13,8 @@
 #include "udev/give-back.h"
 
 static const char *const header =
-    "# Devices that vfio-pci takes at boot, for guests.  Written by dkvm-iommu --reserve and --release;\n"
+    "# Devices that vfio-pci takes at boot, for guests.  Written by dkvm-iommu --reserve and "
+    "--release;\n"
     "# its form is in dkvm-udev(8).  After a change by hand the initramfs has to be made anew.\n";
 
 /* ---- reading ---------------------------------------------------------------------------- */
@@ -45,8 +46,8 @@ GArray *dkvm_reservations_read(GError **error)
     if (!text)
         return NULL;
     g_array_set_size(entries, DKVM_RESERVATION_MAX);
-    gsize count = dkvm_reservation_parse_all(
-        text, length, (DkvmReservation *)(void *)entries->data, first_bad, &bad);
+    gsize count = dkvm_reservation_parse_all(text, length, (DkvmReservation *)(void *)entries->data,
+                                             first_bad, &bad);
     g_array_set_size(entries, (guint)count);
     if (bad.why) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
@@ -142,8 +143,7 @@ static void say_initramfs(GString *text)
 {
     const char *command = initramfs_command();
 
-    g_string_append_printf(text,
-                           "The initramfs has a copy of the list: make it anew now%s%s%s\n",
+    g_string_append_printf(text, "The initramfs has a copy of the list: make it anew now%s%s%s\n",
                            command ? " with\n  " : ".", command ? command : "", "");
 }
 
@@ -197,7 +197,8 @@ char *dkvm_reserve(const DkvmHost *host, DkvmDevice *device, GError **error)
         add_entry(entries, with->device, &device->id.bdf);
         g_string_append_printf(text, ", %s", dkvm_device_short(host, with->device));
     }
-    g_string_append(text, ". vfio-pci takes what is reserved from the next start of the host on.\n");
+    g_string_append(text,
+                    ". vfio-pci takes what is reserved from the next start of the host on.\n");
     if (entries->len > DKVM_RESERVATION_MAX) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
                     "cannot reserve %s: there are already %d reserved devices; release some",

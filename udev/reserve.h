@@ -19,7 +19,7 @@ const DkvmReservation *dkvm_reservation_of(const GArray *reservations, const Dkv
  * what is to be done (g_free), or NULL with an error; then nothing has changed. */
 char *dkvm_reserve(const DkvmHost *host, DkvmDevice *device, GError **error);
 
-/* Takes the entries of BDF, and of all that was reserved with it, out of the file, and gives what is
- * on vfio-pci because of it back to its host driver if no process has the group open.  Errors as
+/* Takes the entries of BDF, and of all that was reserved with it, out of the file, and gives what
+ * is on vfio-pci because of it back to its host driver if no process has the group open.  Errors as
  * above; DKVM_ERROR_REFUSED if there is no such entry. */
 char *dkvm_release(const DkvmHost *host, const DkvmBdf *bdf, GError **error);

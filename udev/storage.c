@@ -256,7 +256,8 @@ static void read_stacks(DkvmHost *host)
     g_autoptr(GPtrArray) names = dkvm_host_list("/sys/class/block");
 
     for (guint i = 0; i < names->len; i++) {
-        g_autofree char *link = g_build_filename("/sys/class/block", g_ptr_array_index(names, i), NULL);
+        g_autofree char *link =
+            g_build_filename("/sys/class/block", g_ptr_array_index(names, i), NULL);
         g_autofree char *path = dkvm_host_link(link);
         DkvmDevice *device = path ? dkvm_host_device_of_path(host, path) : NULL;
 

@@ -180,8 +180,8 @@ static gboolean is_below(const DkvmDevice *device, const DkvmDevice *bridge)
     return FALSE;
 }
 
-/* In AMD's processors the USB controllers and the sound of the board share the slot of the GPU; their
- * vendor is 1022, what belongs to the GPU is 1002. */
+/* In AMD's processors the USB controllers and the sound of the board share the slot of the GPU;
+ * their vendor is 1022, what belongs to the GPU is 1002. */
 static gboolean is_of_chipset(const DkvmDevice *gpu, const DkvmDevice *other)
 {
     return gpu->id.vendor == 0x1002 && other->id.vendor != 0x1002;
@@ -264,8 +264,8 @@ static void add_companion(const DkvmHost *host, DkvmVerdict *verdict, DkvmDevice
         const DkvmReason *reason = g_ptr_array_index(reasons, i);
 
         if (reason->weight == DKVM_ANSWER_NO) {
-            dkvm_reason_add(verdict->host_reasons, DKVM_ANSWER_YES, "companion-stays",
-                            reason->todo, "%s of the same card stays with the host: %s",
+            dkvm_reason_add(verdict->host_reasons, DKVM_ANSWER_YES, "companion-stays", reason->todo,
+                            "%s of the same card stays with the host: %s",
                             dkvm_device_short(host, companion), reason->text);
             return;
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reads what a list names, and does nothing else: the least that a program which reads the same could take.
- * read-files LIST; a line is "f PATH" (open, read, close), "d PATH" (list) or "l PATH" (readlink). */
+/* Reads what a list names, and does nothing else: the least that a program which reads the same
+ * could take. read-files LIST; a line is "f PATH" (open, read, close), "d PATH" (list) or "l PATH"
+ * (readlink). */
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>

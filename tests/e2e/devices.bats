@@ -11,9 +11,9 @@ setup_file() {
     export DKVM_CACHE=${DKVM_CACHE:-$TOP/build/cache}
 }
 
-# verdicts LAYOUT [BEFORE]: every device that may be tried, in one boot; BEFORE is shell run first.
+# verdicts LAYOUT [ARGUMENT [BEFORE]]: every device that may be tried, in one boot; BEFORE is shell that is run first.
 verdicts() {
-    printf '%s\npython3 /rig/device-verdicts.py\n' "${2:-}" > "$BATS_TEST_TMPDIR/job"
+    printf '%s\npython3 /rig/device-verdicts.py %s\n' "${3:-}" "${2:-}" > "$BATS_TEST_TMPDIR/job"
     run "$RIG/run" "$1" "$BATS_TEST_TMPDIR/job" "$BUILD/dkvm-iommu" "$BATS_TEST_DIRNAME/device-verdicts.py"
     printf '%s\n' "$output" | sed -n "s/^\(ok\|#\)/# $1: \1/p" >&3
     [ "$status" -eq 0 ] || { printf '%s\n' "$output" | grep -v '^ok'; return 1; }
@@ -33,8 +33,13 @@ verdicts() {
     verdicts switch
 }
 
-@test "the kernel verdict is what the kernel does: with spares, so that nothing is the last of its kind" {
-    verdicts spare
+@test "the kernel verdict is what the kernel does: with spares, the devices too that a host needs (chipset, first NIC)" {
+    verdicts spare --all
+}
+
+@test "a bridge on a driver of its own: the kernel verdict is no, and so does the kernel" {
+    verdicts full '' 'echo 0000:04:00.0 > /sys/bus/pci/drivers/shpchp/bind || exit 1
+/rig/dkvm-iommu 05:01.0 | grep -q "is driven by shpchp" || { echo "not ok the report does not name shpchp"; exit 1; }'
 }
 
 @test "a reservation across a boot: the reserved card on vfio-pci, its twin on the host driver, in the initramfs too; release without a boot" {

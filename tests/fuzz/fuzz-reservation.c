@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Any bytes as the reservation file: what is taken is written back as a line that gives the same. */
+/* Any bytes as the reservation file: what is taken is written back as a line that gives the same.
+ */
 #include "tests/fuzz/fuzz.h"
 #include "udev/reservation.h"
 

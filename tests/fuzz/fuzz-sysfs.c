@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Any bytes as one of the files that a host is read from: the report is made, in every form, and its JSON and SVG
- * are still that.  The first byte says which file. */
+/* Any bytes as one of the files that a host is read from: the report is made, in every form, and
+ * its JSON and SVG are still that.  The first byte says which file. */
 #include <fcntl.h>
 #include <json-glib/json-glib.h>
 #include <string.h>
@@ -36,7 +36,8 @@ static const struct {
     {"/proc/cmdline", "root=/dev/sda1 pcie_acs_override=downstream\n"},
     {"/proc/cpuinfo", "vendor_id : GenuineIntel\nflags : vmx\n\n"},
     {"/proc/sys/kernel/osrelease", "6.1.0\n"},
-    {GPU "/input/input0/capabilities/key", "1000000000007 ff9f207ac14057ff febeffdfffefffff fffffffffffffffe\n"},
+    {GPU "/input/input0/capabilities/key",
+     "1000000000007 ff9f207ac14057ff febeffdfffefffff fffffffffffffffe\n"},
     {GPU "/input/input0/name", "Keyboard\n"},
 };
 
@@ -68,12 +69,16 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         put(files[i].path, files[i].text, strlen(files[i].text));
     put(GPU "/net/eth0/carrier", "1\n", 2);
     put(GPU "/block/sda/sda1/partition", "1\n", 2);
-    link_to("../../../devices/pci0000:00/0000:00:01.0/0000:01:00.0", "/sys/bus/pci/devices/0000:01:00.0");
+    link_to("../../../devices/pci0000:00/0000:00:01.0/0000:01:00.0",
+            "/sys/bus/pci/devices/0000:01:00.0");
     link_to("../../../../../kernel/iommu_groups/1", GPU "/iommu_group");
     link_to("../../devices/pci0000:00/0000:00:01.0/0000:01:00.0/net/eth0", "/sys/class/net/eth0");
-    link_to("../../devices/pci0000:00/0000:00:01.0/0000:01:00.0/block/sda/sda1", "/sys/class/block/sda1");
-    link_to("../../devices/pci0000:00/0000:00:01.0/0000:01:00.0/block/sda/sda1", "/sys/dev/block/8:1");
-    link_to("../../devices/pci0000:00/0000:00:01.0/0000:01:00.0/input/input0", "/sys/class/input/input0");
+    link_to("../../devices/pci0000:00/0000:00:01.0/0000:01:00.0/block/sda/sda1",
+            "/sys/class/block/sda1");
+    link_to("../../devices/pci0000:00/0000:00:01.0/0000:01:00.0/block/sda/sda1",
+            "/sys/dev/block/8:1");
+    link_to("../../devices/pci0000:00/0000:00:01.0/0000:01:00.0/input/input0",
+            "/sys/class/input/input0");
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* udev's environment and the list, both anything, on a host with one device: the helper returns, and the device is
- * touched only if a line names it as it is.  Input: action, subsystem, slot, mode, each ended by NUL; then the list. */
+/* udev's environment and the list, both anything, on a host with one device: the helper returns,
+ * and the device is touched only if a line names it as it is.  Input: action, subsystem, slot,
+ * mode, each ended by NUL; then the list. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

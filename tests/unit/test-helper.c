@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* udev/helper.c (what dkvm-udev does) on small trees: only reserved devices that are the reserved ones get
- * driver_override. */
+/* udev/helper.c (what dkvm-udev does) on small trees: only reserved devices that are the reserved
+ * ones get driver_override. */
 #include <glib.h>
 #include <glib/gstdio.h>
 #include <stdio.h>
@@ -36,8 +36,10 @@ static void add(const Tree *t, const char *bdf, const char *slot)
     g_autofree char *links = g_path_get_dirname(link);
     static const struct {
         const char *name, *text;
-    } files[] = {{"vendor", "0x10de\n"},           {"device", "0x2484\n"},
-                 {"subsystem_vendor", "0x1462\n"}, {"subsystem_device", "0x3909\n"},
+    } files[] = {{"vendor", "0x10de\n"},
+                 {"device", "0x2484\n"},
+                 {"subsystem_vendor", "0x1462\n"},
+                 {"subsystem_device", "0x3909\n"},
                  {"driver_override", "(null)\n"}};
 
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
@@ -62,8 +64,8 @@ static void tree_clear(Tree *t)
 {
     const char *argv[] = {"rm", "-rf", t->root, NULL};
 
-    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL,
-                               NULL));
+    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL,
+                               NULL, NULL, NULL));
     g_free(t->root);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Tree, tree_clear)

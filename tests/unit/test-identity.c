@@ -166,7 +166,8 @@ static void test_file(void)
     const char *text = "# list\n" GOOD "\nbad\n\n" GOOD;
     guint bad = 0;
 
-    g_assert_cmpuint(dkvm_reservation_parse_all(text, strlen(text), entries, count_bad, &bad), ==, 2);
+    g_assert_cmpuint(dkvm_reservation_parse_all(text, strlen(text), entries, count_bad, &bad), ==,
+                     2);
     g_assert_cmpuint(bad, ==, 3);
 
     g_autoptr(GString) many = g_string_new(NULL);
