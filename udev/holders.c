@@ -4,8 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -42,7 +41,7 @@ static void find_nodes(int above, const char *name, GHashTable *nodes, int depth
         return;
     }
     if (dkvm_sysfs_line(fd, "dev", text, sizeof text) > 0 &&
-        sscanf(text, "%u:%u", &major_number, &minor_number) == 2) {
+        dkvm_parse_device_number(text, &major_number, &minor_number)) {
         gboolean block = dkvm_sysfs_link_name(fd, "subsystem", subsystem, sizeof subsystem) &&
                          g_str_equal(subsystem, "block");
 
@@ -102,14 +101,16 @@ static gboolean look_into(int all, const char *name, GHashTable *nodes, GPtrArra
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     const struct dirent *entry;
     struct stat st;
+    unsigned pid = 0;
 
+    (void)dkvm_parse_number(name, INT_MAX, &pid, NULL);
     while (dir && (entry = readdir(dir))) {
         if (fstatat(fd, entry->d_name, &st, 0) != 0 ||
             (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)))
             continue;
         if (g_hash_table_contains(
                 nodes, key_of(major(st.st_rdev), minor(st.st_rdev), S_ISBLK(st.st_mode) != 0)))
-            add_holder(found, process, fd, entry->d_name, (pid_t)atoi(name));
+            add_holder(found, process, fd, entry->d_name, (pid_t)pid);
     }
     if (dir)
         (void)closedir(dir);

@@ -4,8 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -71,8 +71,10 @@ static gboolean exists(const char *path)
 static guint parse_version(const char *release)
 {
     unsigned major = 0, minor = 0;
+    const char *rest = release;
 
-    if (!release || sscanf(release, "%3u.%3u", &major, &minor) != 2)
+    if (!release || !dkvm_parse_number(release, 255, &major, &rest) || *rest != '.' ||
+        !dkvm_parse_number(rest + 1, 255, &minor, NULL))
         return 0;
     return major << 16 | minor << 8;
 }
@@ -269,6 +271,7 @@ static char *absolute(const char *link)
 static DkvmDevice *read_device(int all, const char *name, const DkvmBdf *bdf)
 {
     char link[PATH_MAX], word[32];
+    unsigned number = 0;
     ssize_t length = readlinkat(all, name, link, sizeof link - 1);
     int dir = openat(all, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     guint64 value = 0;
@@ -298,8 +301,9 @@ static DkvmDevice *read_device(int all, const char *name, const DkvmBdf *bdf)
     if (device->class_code >> 16 == 3 && dkvm_sysfs_hex(dir, "boot_vga", 1, &value))
         device->boot_vga = (int)value;
     read_bars(dir, device);
-    if (dkvm_sysfs_link_name(dir, "iommu_group", word, sizeof word))
-        device->group = GINT_TO_POINTER(atoi(word) + 1); /* resolved by read_groups() */
+    if (dkvm_sysfs_link_name(dir, "iommu_group", word, sizeof word) &&
+        dkvm_parse_number(word, INT_MAX - 1, &number, NULL))
+        device->group = GINT_TO_POINTER((int)number + 1); /* resolved by read_groups() */
     (void)close(dir);
     return device;
 }

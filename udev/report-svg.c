@@ -264,8 +264,8 @@ static void put_box(Picture *p, double x, double y, const char *title, const GPt
         put_row(p, x, x + COLUMN, row, device);
         row += row_height(device);
     }
-    for (guint i = 0; i < extra; i++, row += FLAT)
-        put_text(p, x + 38, row + 16, "mono soft", g_ptr_array_index(others, i));
+    for (guint i = 0; i < extra; i++)
+        put_text(p, x + 38, row + 16 + i * FLAT, "mono soft", g_ptr_array_index(others, i));
 }
 
 /* Boxes in reading order: down a column, then the next.  Draws if DRAW; returns the height of the

@@ -78,6 +78,32 @@ bool dkvm_parse_hex(const char *text, uint64_t max, uint64_t *value)
     return true;
 }
 
+bool dkvm_parse_number(const char *text, unsigned max, unsigned *value, const char **end)
+{
+    uint64_t number = 0;
+    const char *at = text;
+
+    for (; *at >= '0' && *at <= '9'; at++) {
+        number = number * 10 + (unsigned)(*at - '0');
+        if (number > max)
+            return false;
+    }
+    if (at == text)
+        return false;
+    *value = (unsigned)number;
+    if (end)
+        *end = at;
+    return true;
+}
+
+bool dkvm_parse_device_number(const char *text, unsigned *major_number, unsigned *minor_number)
+{
+    const char *rest;
+
+    return dkvm_parse_number(text, 0xfffff, major_number, &rest) && *rest == ':' &&
+           dkvm_parse_number(rest + 1, 0xfffff, minor_number, &rest) && *rest == '\0';
+}
+
 bool dkvm_sysfs_hex(int dir, const char *name, uint64_t max, uint64_t *value)
 {
     char text[32];

@@ -20,6 +20,11 @@ ssize_t dkvm_sysfs_line(int dir, const char *name, char *buffer, size_t size);
 bool dkvm_sysfs_hex(int dir, const char *name, uint64_t max, uint64_t *value);
 bool dkvm_parse_hex(const char *text, uint64_t max, uint64_t *value);
 
+/* A decimal number of at most MAX that begins TEXT; *END (may be NULL) is what follows it. */
+bool dkvm_parse_number(const char *text, unsigned max, unsigned *value, const char **end);
+/* "226:0", as "dev" files have it. */
+bool dkvm_parse_device_number(const char *text, unsigned *major_number, unsigned *minor_number);
+
 /* The last component of the target of the symbolic link NAME, as "driver" names its driver.
  * Returns false if there is no such link or the name does not fit. */
 bool dkvm_sysfs_link_name(int dir, const char *name, char *buffer, size_t size);

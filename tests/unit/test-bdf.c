@@ -109,6 +109,24 @@ static void test_hex(void)
     g_assert_cmphex(value, ==, G_MAXUINT64);
 }
 
+static void test_numbers(void)
+{
+    unsigned value = 7, major_number, minor_number;
+    const char *end = NULL;
+
+    g_assert_true(dkvm_parse_number("226:0", 255, &value, &end));
+    g_assert_cmpuint(value, ==, 226);
+    g_assert_cmpstr(end, ==, ":0");
+    g_assert_false(dkvm_parse_number("256", 255, &value, NULL));
+    g_assert_false(dkvm_parse_number("", 255, &value, NULL));
+    g_assert_false(dkvm_parse_number("-1", 255, &value, NULL));
+    g_assert_false(dkvm_parse_number("99999999999999999999", 255, &value, NULL));
+    g_assert_true(dkvm_parse_device_number("259:1048575", &major_number, &minor_number));
+    g_assert_cmpuint(minor_number, ==, 1048575);
+    g_assert_false(dkvm_parse_device_number("259:", &major_number, &minor_number));
+    g_assert_false(dkvm_parse_device_number("259:1x", &major_number, &minor_number));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -116,5 +134,6 @@ int main(int argc, char **argv)
     g_test_add_func("/bdf/bad", test_bad);
     g_test_add_func("/bdf/order", test_order);
     g_test_add_func("/bdf/hex", test_hex);
+    g_test_add_func("/bdf/numbers", test_numbers);
     return g_test_run();
 }
