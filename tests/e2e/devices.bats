@@ -22,6 +22,7 @@ verdicts() {
 }
 
 @test "the kernel verdict is what the kernel does: ports, functions, a shared group behind a PCIe-PCI bridge" {
+    [ -n "${DKVM_LONG:-}" ] || return 0 # the layout with spares has all of it too
     verdicts full
 }
 
