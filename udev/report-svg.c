@@ -54,7 +54,7 @@ static double width_of(gunichar c)
 {
     if (c < 0x80 && strchr("ijl|'", (int)c))
         return 0.28;
-    if (c < 0x80 && strchr(" fIrt.,:;()[]/-", (int)c))
+    if (c < 0x80 && strchr(" rtfI.,:;()[]/-", (int)c))
         return 0.40;
     if (c < 0x80 && strchr("mwMW@%", (int)c))
         return 0.98;

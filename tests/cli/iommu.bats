@@ -239,6 +239,14 @@ PYTHON
     [ "$code" = 6 ]
 }
 
+@test "dkvm-udev links libc only, dkvm-iommu nothing of libvirt and libxml2" {
+    [ -z "$(ldd "$BUILD/dkvm-udev" | grep -vE 'linux-vdso|ld-linux|libc\.so|libasan|libubsan|libm\.so|libgcc_s')" ]
+    ! readelf -d "$BUILD/dkvm-iommu" | grep NEEDED | grep -E 'libvirt|libxml2|libxslt' || fail 'links too much'
+    # Neither part includes the other.
+    ! grep -nE '#include "xslt/' "$TOP"/udev/*.[ch] || fail 'udev includes xslt'
+    ! grep -nE '#include "udev/' "$TOP"/xslt/*.[ch] "$TOP"/lib/*.[ch] || fail 'xslt or lib includes udev'
+}
+
 @test "dkvm-udev ends with 0 whatever it is given" {
     host intel-comet-lake-1660s
     mkdir -p "$DKVM_ROOT/etc/dkvm"
