@@ -9,14 +9,17 @@ mandir ?= $(datadir)/man
 sysconfdir ?= /etc
 # libosinfo looks into /usr/share/osinfo and /etc/osinfo, not below other prefixes.
 osinfodir ?= $(if $(filter /usr,$(prefix)),$(datadir),$(sysconfdir))/osinfo
+# Where udev and the makers of an initramfs look; not below a prefix such as /usr/local.
+libdir ?= $(prefix)/lib
+udevdir ?= $(libdir)/udev
 B ?= build
 
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-PKGS := glib-2.0 gio-2.0 gio-unix-2.0 json-glib-1.0 libxml-2.0 libxslt libvirt
+PKGS := glib-2.0 gio-2.0 gio-unix-2.0 json-glib-1.0 libxml-2.0 libxslt libvirt libudev libkmod
 # Folders with C code; in them dkvm-NAME.c holds the main() of a program, all else is for every program.
-PARTS := lib xslt hooks
+PARTS := lib xslt hooks udev
 # Looked up when first used: "make deps" must work where pkg-config is not installed yet.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
@@ -138,11 +141,19 @@ fuzz: test-deps
 lint: lint-deps
 	B=$(B) tests/lint
 
-# Writes tests/golden/out anew; git diff shows what that changes.
-golden: $(GOLDEN)
+# Writes tests/golden/out and tests/golden/hosts anew; git diff shows what that changes.
+golden: $(GOLDEN) $(B)/dkvm-iommu
 	$(GOLDEN) --regenerate
+	DKVM_BUILD=$(B) tests/golden/hosts.sh --regenerate
 
 ### installing
+
+# Rules and hooks name the installed places.
+PLACES = sed -e 's,/etc/dkvm,$(sysconfdir)/dkvm,g' -e 's,/usr/lib/udev,$(udevdir),g'
+TOOLS := $(DESTDIR)$(datadir)/initramfs-tools
+DRACUT := $(DESTDIR)$(libdir)/dracut/modules.d/61dkvm
+INITCPIO := $(DESTDIR)$(libdir)/initcpio
+UDEV := $(DESTDIR)$(udevdir)
 
 # Each as an addition to the entry of its id, whose own file osinfo-db may ship one day.
 OSINFO := $(patsubst hooks/osinfo/dkvm-%.xml,%,$(wildcard hooks/osinfo/dkvm-*.xml))
@@ -178,7 +189,7 @@ check-hook:
 		grep -q '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || { \
 		echo '$(DESTDIR)$(hookdir)/50-dkvm-watchd is not ours; move it away, or HOOK=no' >&2; exit 1; }
 
-install: all install-osinfo check-hook $(addprefix $(B)/,$(TEMPLATES))
+install: all install-osinfo install-udev check-hook $(addprefix $(B)/,$(TEMPLATES))
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
 		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(sysconfdir)/dkvm \
 		$(DESTDIR)$(unitdir)/system $(DESTDIR)$(unitdir)/user $(DESTDIR)$(prefix)/lib/sysusers.d
@@ -195,8 +206,27 @@ install: all install-osinfo check-hook $(addprefix $(B)/,$(TEMPLATES))
 		install -m 644 packaging/dkvm.conf $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf
 	test '$(HOOK)' = no || install -D -m 755 $(B)/50-dkvm-watchd $(DESTDIR)$(hookdir)/50-dkvm-watchd
 
-# What install made, and nothing else: a dkvm.conf that was changed stays, as does another's hook.
-uninstall: uninstall-osinfo
+install-udev: all
+	install -d $(DESTDIR)$(bindir) $(UDEV)/rules.d $(TOOLS)/hooks $(TOOLS)/scripts/init-top $(DRACUT) \
+		$(INITCPIO)/install $(INITCPIO)/hooks $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man8
+	install -m 755 $(B)/dkvm-iommu $(DESTDIR)$(bindir)/dkvm-iommu
+	install -m 755 $(B)/dkvm-udev $(UDEV)/dkvm-udev
+	install -m 644 $(B)/dkvm-iommu.1 $(DESTDIR)$(mandir)/man1/
+	install -m 644 $(B)/dkvm-udev.8 $(DESTDIR)$(mandir)/man8/
+	for rule in 61-dkvm.rules 72-dkvm-seat.rules; do \
+		$(PLACES) udev/rules.d/$$rule >$(UDEV)/rules.d/$$rule && chmod 644 $(UDEV)/rules.d/$$rule || exit 1; done
+	$(PLACES) udev/initramfs/initramfs-tools-hook >$(TOOLS)/hooks/dkvm
+	$(PLACES) udev/initramfs/initramfs-tools-script >$(TOOLS)/scripts/init-top/dkvm
+	$(PLACES) udev/initramfs/dracut-module-setup.sh >$(DRACUT)/module-setup.sh
+	$(PLACES) udev/initramfs/dracut-boot.sh >$(DRACUT)/dkvm-boot.sh
+	$(PLACES) udev/initramfs/mkinitcpio-install >$(INITCPIO)/install/dkvm
+	$(PLACES) udev/initramfs/mkinitcpio-hook >$(INITCPIO)/hooks/dkvm
+	chmod 755 $(TOOLS)/hooks/dkvm $(TOOLS)/scripts/init-top/dkvm $(DRACUT)/module-setup.sh $(DRACUT)/dkvm-boot.sh
+	chmod 644 $(INITCPIO)/install/dkvm $(INITCPIO)/hooks/dkvm
+
+# What install made, and nothing else: a dkvm.conf that was changed and a list of reserved devices
+# stay, as does another's hook.
+uninstall: uninstall-osinfo uninstall-udev
 	! grep -qs '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
 		rm -f $(DESTDIR)$(hookdir)/50-dkvm-watchd
 	rm -f $(DESTDIR)$(unitdir)/system/dkvm-watchd.service $(DESTDIR)$(unitdir)/user/dkvm-watchd.service \
@@ -210,13 +240,20 @@ uninstall: uninstall-osinfo
 	for d in $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(sysconfdir)/dkvm; do \
 		! test -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
 
+uninstall-udev:
+	rm -f $(DESTDIR)$(bindir)/dkvm-iommu $(UDEV)/dkvm-udev $(UDEV)/rules.d/61-dkvm.rules \
+		$(UDEV)/rules.d/72-dkvm-seat.rules $(DESTDIR)$(mandir)/man1/dkvm-iommu.1 \
+		$(DESTDIR)$(mandir)/man8/dkvm-udev.8 $(TOOLS)/hooks/dkvm $(TOOLS)/scripts/init-top/dkvm \
+		$(DRACUT)/module-setup.sh $(DRACUT)/dkvm-boot.sh $(INITCPIO)/install/dkvm $(INITCPIO)/hooks/dkvm
+	! test -d $(DRACUT) || rmdir --ignore-fail-on-non-empty $(DRACUT)
+
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
 clean:
 	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/gui $(B)/*.a $(B)/*.json $(B)/darwin.xsl $(MAN) $(PROGRAMS) \
 		$(addprefix $(B)/,$(TEMPLATES))
 
 help:
-	@echo 'all          build dkvm-patch and its man pages (default)'
+	@echo 'all          build the programs and their man pages (default)'
 	@echo 'demo         the main job on a libvirtd of its own, shown step by step'
 	@echo 'check        all tests, once'
 	@echo 'check-long   the same with everything that takes long'
@@ -238,6 +275,6 @@ parts:
 
 -include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d)
 .PHONY: all packages parts deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
-	install uninstall install-osinfo uninstall-osinfo check-hook clean help FORCE
+	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev check-hook clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

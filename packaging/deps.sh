@@ -11,7 +11,7 @@ set -euo pipefail
 
 # A compiler, the libraries, the man pages.
 readonly build='gcc libc6-dev make pkg-config libglib2.0-dev libxml2-dev libxslt1-dev libvirt-dev
-    libjson-glib-dev scdoc'
+    libjson-glib-dev libudev-dev libkmod-dev scdoc'
 
 # libvirt-daemon is the program only: the units that would start it are in libvirt-daemon-system,
 # which the tests neither need nor want.
@@ -21,7 +21,7 @@ readonly test="$build bats perl python3 xsltproc libxml2-utils
     debootstrap busybox-static cpio xz-utils kmod util-linux iproute2 procps attr acl time strace
     systemd valgrind gcovr clang libclang-rt-14-dev
     virt-manager gir1.2-spiceclientgtk-3.0 xvfb metacity xdotool dbus-daemon at-spi2-core
-    gir1.2-atspi-2.0 python3-gi imagemagick xorriso"
+    gir1.2-atspi-2.0 python3-gi imagemagick xorriso librsvg2-bin fonts-dejavu-core e2fsprogs"
 
 readonly lint="$build clang clang-tidy clang-format cppcheck shellcheck codespell libxml2-utils mandoc"
 

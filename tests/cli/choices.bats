@@ -221,7 +221,8 @@ EOT
     diff -u devices upgraded
     on_file 0 --macos 10.4 a.xml
     has out "<model type='e1000-82545em'/>"
-    on_file 0 --revert out
+    cp out old.xml
+    on_file 0 --revert old.xml
     canonical domain.xml > canonical.xml
     same_xml out canonical.xml
 }

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "udev/holders.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "lib/paths.h"
+#include "udev/host-private.h"
+#include "udev/sysfs.h"
+
+#define MAX_DEPTH 10
+
+/* A device number as a key, character and block apart. */
+static gpointer key_of(guint major_number, guint minor_number, gboolean block)
+{
+    guint64 key = (guint64)major_number << 32 | (guint64)minor_number << 1 | block;
+
+    return GSIZE_TO_POINTER(key + 1);
+}
+
+/* All "dev" files below a directory of sysfs, without following links and without going into other
+ * PCI devices. */
+static void find_nodes(int above, const char *name, GHashTable *nodes, int depth)
+{
+    int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *entry;
+    unsigned major_number, minor_number;
+    char text[32], subsystem[64];
+    DkvmBdf bdf;
+
+    if (!dir) {
+        if (fd >= 0)
+            (void)close(fd);
+        return;
+    }
+    if (dkvm_sysfs_line(fd, "dev", text, sizeof text) > 0 &&
+        dkvm_parse_device_number(text, &major_number, &minor_number)) {
+        gboolean block = dkvm_sysfs_link_name(fd, "subsystem", subsystem, sizeof subsystem) &&
+                         g_str_equal(subsystem, "block");
+
+        g_hash_table_add(nodes, key_of(major_number, minor_number, block));
+    }
+    while (depth < MAX_DEPTH && (entry = readdir(dir))) {
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
+            !dkvm_bdf_parse(entry->d_name, &bdf))
+            find_nodes(fd, entry->d_name, nodes, depth + 1);
+    }
+    (void)closedir(dir);
+}
+
+static void add_group_node(const DkvmDevice *device, GHashTable *nodes)
+{
+    struct stat st;
+
+    if (!device->group)
+        return;
+    g_autofree char *relative = g_strdup_printf("/dev/vfio/%d", device->group->number);
+    g_autofree char *path = dkvm_path(relative);
+    if (stat(path, &st) == 0 && S_ISCHR(st.st_mode))
+        g_hash_table_add(nodes, key_of(major(st.st_rdev), minor(st.st_rdev), FALSE));
+}
+
+static void holder_free(DkvmHolder *holder)
+{
+    g_free(holder->command);
+    g_free(holder->node);
+    g_free(holder);
+}
+
+static void add_holder(GPtrArray *found, int process, int fds, const char *number, pid_t pid)
+{
+    char target[256], command[64];
+    ssize_t length = readlinkat(fds, number, target, sizeof target - 1);
+    const DkvmHolder *last = found->len ? g_ptr_array_index(found, found->len - 1) : NULL;
+
+    target[MAX(length, 0)] = '\0';
+    if (last && last->pid == pid && g_str_equal(last->node, target))
+        return;
+    if (dkvm_sysfs_line(process, "comm", command, sizeof command) < 0)
+        command[0] = '\0';
+    DkvmHolder *holder = g_new0(DkvmHolder, 1);
+    holder->pid = pid;
+    holder->command = g_utf8_make_valid(command, -1);
+    holder->node = g_utf8_make_valid(target, -1);
+    g_ptr_array_add(found, holder);
+}
+
+/* FALSE if the process may not be looked into. */
+static gboolean look_into(int all, const char *name, GHashTable *nodes, GPtrArray *found)
+{
+    int process = openat(all, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = process >= 0 ? openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    gboolean allowed = fd >= 0 || (errno != EACCES && errno != EPERM);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *entry;
+    struct stat st;
+    unsigned pid = 0;
+
+    (void)dkvm_parse_number(name, INT_MAX, &pid, NULL);
+    while (dir && (entry = readdir(dir))) {
+        if (fstatat(fd, entry->d_name, &st, 0) != 0 ||
+            (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)))
+            continue;
+        if (g_hash_table_contains(
+                nodes, key_of(major(st.st_rdev), minor(st.st_rdev), S_ISBLK(st.st_mode) != 0)))
+            add_holder(found, process, fd, entry->d_name, (pid_t)pid);
+    }
+    if (dir)
+        (void)closedir(dir);
+    if (process >= 0)
+        (void)close(process);
+    return allowed;
+}
+
+GPtrArray *dkvm_holders(const DkvmDevice *device, gboolean *complete)
+{
+    GPtrArray *found = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
+    g_autoptr(GHashTable) nodes = g_hash_table_new(NULL, NULL);
+    g_autofree char *folder = dkvm_path(device->sysfs);
+    g_autofree char *proc = dkvm_path("/proc");
+    g_autoptr(GPtrArray) names = dkvm_host_list("/proc");
+    int all = open(proc, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    gboolean every = all >= 0;
+
+    find_nodes(AT_FDCWD, folder, nodes, 0);
+    add_group_node(device, nodes);
+    for (guint i = 0; all >= 0 && g_hash_table_size(nodes) > 0 && i < names->len; i++) {
+        const char *name = g_ptr_array_index(names, i);
+
+        if (g_ascii_isdigit(*name))
+            every = look_into(all, name, nodes, found) && every;
+    }
+    if (all >= 0)
+        (void)close(all);
+    if (complete)
+        *complete = every;
+    return found;
+}
+
+char *dkvm_holders_text(const DkvmDevice *device)
+{
+    gboolean complete = TRUE;
+    g_autoptr(GPtrArray) holders = dkvm_holders(device, &complete);
+    GString *text = g_string_new(NULL);
+
+    for (guint i = 0; i < holders->len; i++) {
+        const DkvmHolder *holder = g_ptr_array_index(holders, i);
+
+        g_string_append_printf(text, "%s%s (%d): %s", i ? "; " : "", holder->command,
+                               (int)holder->pid, holder->node);
+    }
+    if (!complete && text->len > 0)
+        g_string_append(text, "; only root sees all processes");
+    return g_string_free(text, FALSE);
+}

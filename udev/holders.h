@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which processes have a device's nodes open: DRM, sound, frame buffer, I2C, NVMe, input ... and
+ * /dev/vfio/GROUP.  Compared by device number, so a renamed or deleted node is found too. */
+#pragma once
+
+#include "udev/host.h"
+
+typedef struct {
+    pid_t pid;
+    char *command; /* from /proc/PID/comm */
+    char *node;    /* what its file descriptor says, "/dev/dri/card0" */
+} DkvmHolder;
+
+/* A new array (of DkvmHolder, owned), by process.  Processes of others can only be looked into by
+ * root: *COMPLETE (may be NULL) says whether all could be. */
+GPtrArray *dkvm_holders(const DkvmDevice *device, gboolean *complete);
+
+/* "Xorg (812): /dev/dri/card0; pipewire (1034): /dev/snd/controlC0"; "" if there are none. */
+char *dkvm_holders_text(const DkvmDevice *device);
