@@ -55,6 +55,28 @@ static gboolean is_plain(const xmlNode *node)
     return !(text && elements);
 }
 
+/* Whether no two devices have the same place or name: libvirt refuses that. */
+static gboolean is_each_in_its_place(const xmlNode *domain)
+{
+    static const char *const inside[] = {"address", "target"};
+    const xmlNode *devices = dkvm_xml_child(domain, "devices");
+    xmlNode *first = devices ? dkvm_xml_element(devices->children) : NULL;
+    for (xmlNode *a = first; a != NULL; a = dkvm_xml_element(a->next)) {
+        for (xmlNode *b = dkvm_xml_element(a->next); b != NULL; b = dkvm_xml_element(b->next)) {
+            for (gsize i = 0; i < G_N_ELEMENTS(inside); i++) {
+                const xmlNode *x = dkvm_xml_child(a, inside[i]), *y = dkvm_xml_child(b, inside[i]);
+                const char *dev = dkvm_xml_get(x, "dev");
+                gboolean named = dev != NULL && g_strcmp0(dev, dkvm_xml_get(y, "dev")) == 0;
+                gboolean placed = i == 0 && x != NULL && y != NULL && dkvm_node_values_equal(x, y);
+                if (named || placed) {
+                    return FALSE;
+                }
+            }
+        }
+    }
+    return TRUE;
+}
+
 /* As libvirt prints domains: nothing of ours in it yet, and what there is once is there once. */
 static gboolean is_ordinary(const DkvmDoc *doc)
 {
@@ -67,7 +89,7 @@ static gboolean is_ordinary(const DkvmDoc *doc)
             return FALSE;
         }
     }
-    return is_plain(domain) &&
+    return is_plain(domain) && is_each_in_its_place(domain) &&
            dkvm_xml_child_ns(dkvm_xml_child(domain, "metadata"), "darwin", DKVM_NS) == NULL;
 }
 
