@@ -77,8 +77,13 @@
     </xsl:if>
     <xsl:if test="$convert and not($choices/@machine = 'q35')
                   and ($facts/state/@source = 'file' or not($fresh))">
-      <xsl:message terminate="yes">7|cannot convert this domain from machine '<xsl:value-of
-        select="$machine"/>' to q35: its disks are not known to be empty, and an installed system may not start on another machine; if it may be converted, use --set machine=q35</xsl:message>
+      <xsl:message terminate="yes">7|cannot convert this domain from <xsl:choose>
+          <xsl:when test="$machine = ''">the default machine</xsl:when>
+          <xsl:otherwise>machine '<xsl:value-of select="$machine"/>'</xsl:otherwise>
+        </xsl:choose> to q35: <xsl:choose>
+          <xsl:when test="$facts/state/@source = 'file'">a file does not tell whether a system is installed, which</xsl:when>
+          <xsl:otherwise>its disks are not known to be empty, and an installed system</xsl:otherwise>
+        </xsl:choose> may not start on another machine; if it may be converted, use --set machine=q35</xsl:message>
     </xsl:if>
     <xsl:if test="$choices/@input = 'commandline' and $ehci">
       <xsl:message terminate="yes">7|cannot set input=commandline: QEMU's -usb needs the PCI slot 1d, where this domain's ich9 USB controller is; use --set usb=qemu-xhci as well, or --set input=native</xsl:message>
