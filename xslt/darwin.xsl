@@ -116,7 +116,7 @@
       <xsl:message>warning|this host's TSC is not stable: macOS with more than one vCPU freezes or panics (non-monotonic time); if the CPU is known to be good, boot the host with tsc=reliable</xsl:message>
     </xsl:if>
     <xsl:if test="$facts/emulator/@version &gt; 0 and $facts/emulator/@version &lt; 7002000 and not($penryn)">
-      <xsl:message>warning|QEMU before 7.2 does not answer MSR 0x35, from which XNU counts the cores of this CPU; upgrade QEMU, or macOS sees one core per socket</xsl:message>
+      <xsl:message>warning|QEMU before 7.2 does not answer MSR 0x35, from which XNU counts the cores of this CPU; upgrade QEMU to 7.2 or newer, else macOS sees one core per socket (OpenCore can say it too: ProvideCurrentCpuInfo)</xsl:message>
     </xsl:if>
     <xsl:if test="$facts/cpu/@known = 'no'">
       <xsl:message>note|this host does not say which features of <xsl:value-of select="$facts/cpu/@name"/> it lacks; QEMU will warn about them when the domain starts</xsl:message>

@@ -450,11 +450,10 @@
       <xsl:when test="$model = @model"><xsl:call-template name="copy-device"/></xsl:when>
       <xsl:otherwise>
         <xsl:copy>
-          <xsl:copy-of select="@*[($model = 'usb' or not(name() = 'multichannel'))
-                                  and ($model = 'virtio' or not(name() = 'streams'))]"/>
+          <xsl:copy-of select="@*"/>
           <xsl:attribute name="model"><xsl:value-of select="$model"/></xsl:attribute>
           <xsl:apply-templates select="node()[not(self::codec and not(starts-with($model, 'ich')))
-              and not(self::driver and $model != 'virtio') and not(self::acpi and $model = 'usb')
+              and not(self::acpi and $model = 'usb')
               and not(self::address and ($model = 'usb' or @type != 'pci'))]" mode="device"/>
         </xsl:copy>
       </xsl:otherwise>

@@ -113,7 +113,7 @@ def _():
 def _():
     domain = fresh()
     domain.snapshotCreateXML("<domainsnapshot><name>old</name></domainsnapshot>")
-    says(live(0, "mac"), "internal snapshot")
+    says(live(0, "mac"), "internal snapshot", "virsh snapshot-revert")
     rig.need(patched(domain) and domain.snapshotNum() == 1, "not patched, or the snapshot is gone")
 
 
