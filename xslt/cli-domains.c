@@ -37,12 +37,14 @@ static char *what_then(virDomainPtr domain)
     }
     if (virDomainHasManagedSaveImage(domain, 0) == 1) {
         g_string_append_printf(text,
-                               "%sit has a managed save, which starts the old machine (virsh "
-                               "managedsave-remove)",
+                               "%sit has a managed save, which starts the old machine; "
+                               "give it up with virsh managedsave-remove",
                                text->len ? "; " : "");
     }
     if (virDomainSnapshotNum(domain, VIR_DOMAIN_SNAPSHOT_LIST_INTERNAL) > 0) {
-        g_string_append_printf(text, "%sit has internal snapshots, which start the old machine",
+        g_string_append_printf(text,
+                               "%sit has internal snapshots, which start the old machine; "
+                               "patch again after virsh snapshot-revert",
                                text->len ? "; " : "");
     }
     return g_string_free(text, text->len == 0);
@@ -85,7 +87,8 @@ static void all_domains(DkvmCli *cli)
     virDomainPtr *domains = NULL;
     int count = virConnectListAllDomains(cli->conn, &domains, VIR_CONNECT_LIST_DOMAINS_PERSISTENT);
     if (count < 0) {
-        dkvm_libvirt_error(&error, "list the domains", NULL);
+        dkvm_libvirt_error(&error, "list the domains", NULL,
+                           "is its daemon still running (systemctl status libvirtd)?");
         dkvm_cli_report(cli, "libvirt", NULL, FALSE, NULL, error);
         return;
     }
@@ -146,7 +149,10 @@ static gboolean create(DkvmCli *cli, const DkvmPatched *patched, GError **error)
 {
     virDomainPtr domain = virDomainDefineXMLFlags(cli->conn, patched->xml, 0);
     if (domain == NULL) {
-        return dkvm_libvirt_error(error, "define", patched->name);
+        return dkvm_libvirt_error(
+            error, "define", patched->name,
+            "--diff shows what was to be defined; choose otherwise with --set, "
+            "or change what libvirt names in the file");
     }
     Work work = {cli, domain};
     gboolean stored = FALSE;

@@ -16,12 +16,13 @@
 typedef struct _virDomain VirDomain; /* virDomainPtr points to it; g_autoptr needs a name */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirDomain, virDomainFree)
 
-gboolean dkvm_libvirt_error(GError **error, const char *operation, const char *object)
+gboolean dkvm_libvirt_error(GError **error, const char *operation, const char *object,
+                            const char *next)
 {
     const virError *last = virGetLastError();
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_LIBVIRT, "cannot %s%s%s: libvirt says: %s", operation,
-                object ? " " : "", object ? object : "",
-                last && last->message ? last->message : "no reason");
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_LIBVIRT, "cannot %s%s%s: libvirt says: %s; %s",
+                operation, object ? " " : "", object ? object : "",
+                last && last->message ? last->message : "no reason", next);
     return FALSE;
 }
 
@@ -46,14 +47,16 @@ virConnectPtr dkvm_connection_open(const char *uri, GError **error)
         conn = try_open("qemu:///system");
     }
     if (conn == NULL) {
-        dkvm_libvirt_error(error, "connect to", uri ? uri : "libvirt");
+        dkvm_libvirt_error(error, "connect to", uri ? uri : "libvirt",
+                           "is its daemon running (systemctl status libvirtd), and may you use it? "
+                           "--connect names another connection");
         return NULL;
     }
     if (g_strcmp0(virConnectGetType(conn), "QEMU") != 0) {
         g_set_error(
             error, DKVM_ERROR, DKVM_ERROR_LIBVIRT,
             "cannot use the connection %s: it is not a QEMU hypervisor; give one with --connect",
-            uri ? uri : "");
+            uri ? uri : "that libvirt has by default");
         virConnectClose(conn);
         return NULL;
     }
@@ -78,7 +81,14 @@ gboolean dkvm_connection_is_session(virConnectPtr conn)
 
 virDomainPtr dkvm_connection_find(virConnectPtr conn, const char *name, GError **error)
 {
+    static const char look[] = "virsh list --all shows the names";
     guint64 id = 0;
+    if (*name == '\0') {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_LIBVIRT,
+                    "cannot find a domain by an empty name: give a name, a UUID or an id; %s",
+                    look);
+        return NULL;
+    }
     virDomainPtr domain = virDomainLookupByName(conn, name);
     if (domain == NULL && g_uuid_string_is_valid(name)) {
         domain = virDomainLookupByUUIDString(conn, name);
@@ -87,7 +97,7 @@ virDomainPtr dkvm_connection_find(virConnectPtr conn, const char *name, GError *
         domain = virDomainLookupByID(conn, (int)id);
     }
     if (domain == NULL) {
-        dkvm_libvirt_error(error, "find the domain", name);
+        dkvm_libvirt_error(error, "find the domain", name, look);
     }
     return domain;
 }
@@ -97,7 +107,8 @@ static char *read_xml(virDomainPtr domain, unsigned int flags, GError **error)
     const char *name = virDomainGetName(domain); /* any call resets libvirt's last error */
     char *xml = virDomainGetXMLDesc(domain, flags);
     if (xml == NULL) {
-        dkvm_libvirt_error(error, "read the definition of", name);
+        dkvm_libvirt_error(error, "read the definition of", name,
+                           "virsh list --all shows whether it is still there");
         return NULL;
     }
     char *copy = g_strdup(xml);
@@ -180,7 +191,10 @@ static gboolean define(virDomainPtr domain, const char *xml, GError **error)
     const char *name = virDomainGetName(domain); /* any call resets libvirt's last error */
     virConnectPtr conn = virDomainGetConnect(domain);
     g_autoptr(VirDomain) defined = virDomainDefineXMLFlags(conn, xml, 0);
-    return defined != NULL || dkvm_libvirt_error(error, "store the definition of", name);
+    return defined != NULL ||
+           dkvm_libvirt_error(error, "store the definition of", name,
+                              "--diff shows what was to be stored; choose otherwise with --set, or "
+                              "change what libvirt names with virsh edit");
 }
 
 static void report_lost(virDomainPtr domain, GError **error)
@@ -197,7 +211,8 @@ static void undefine_again(virDomainPtr domain, GError **error)
 {
     const char *name = virDomainGetName(domain);
     if (virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) < 0) {
-        dkvm_libvirt_error(error, "undefine (somebody undefined it while it was patched)", name);
+        dkvm_libvirt_error(error, "undefine (somebody undefined it while it was patched)", name,
+                           "undefine it with virsh undefine --keep-nvram");
         return;
     }
     g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,

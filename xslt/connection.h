@@ -42,5 +42,7 @@ typedef DkvmPatched *(*DkvmMake)(const char *xml, gpointer data, GError **error)
 DkvmPatched *dkvm_connection_update(virDomainPtr domain, DkvmMake make, gpointer data,
                                     gboolean store, gboolean *stored, GError **error);
 
-/* Sets *ERROR from libvirt's last error; always returns FALSE. */
-gboolean dkvm_libvirt_error(GError **error, const char *operation, const char *object);
+/* Sets *ERROR from libvirt's last error: OPERATION on OBJECT (may be NULL), and NEXT, what to do
+ * then. Always returns FALSE. */
+gboolean dkvm_libvirt_error(GError **error, const char *operation, const char *object,
+                            const char *next);

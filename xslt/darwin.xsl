@@ -77,8 +77,13 @@
     </xsl:if>
     <xsl:if test="$convert and not($choices/@machine = 'q35')
                   and ($facts/state/@source = 'file' or not($fresh))">
-      <xsl:message terminate="yes">7|cannot convert this domain from machine '<xsl:value-of
-        select="$machine"/>' to q35: its disks are not known to be empty, and an installed system may not start on another machine; if it may be converted, use --set machine=q35</xsl:message>
+      <xsl:message terminate="yes">7|cannot convert this domain from <xsl:choose>
+          <xsl:when test="$machine = ''">the default machine</xsl:when>
+          <xsl:otherwise>machine '<xsl:value-of select="$machine"/>'</xsl:otherwise>
+        </xsl:choose> to q35: <xsl:choose>
+          <xsl:when test="$facts/state/@source = 'file'">a file does not tell whether a system is installed, which</xsl:when>
+          <xsl:otherwise>its disks are not known to be empty, and an installed system</xsl:otherwise>
+        </xsl:choose> may not start on another machine; if it may be converted, use --set machine=q35</xsl:message>
     </xsl:if>
     <xsl:if test="$choices/@input = 'commandline' and $ehci">
       <xsl:message terminate="yes">7|cannot set input=commandline: QEMU's -usb needs the PCI slot 1d, where this domain's ich9 USB controller is; use --set usb=qemu-xhci as well, or --set input=native</xsl:message>
@@ -111,7 +116,7 @@
       <xsl:message>warning|this host's TSC is not stable: macOS with more than one vCPU freezes or panics (non-monotonic time); if the CPU is known to be good, boot the host with tsc=reliable</xsl:message>
     </xsl:if>
     <xsl:if test="$facts/emulator/@version &gt; 0 and $facts/emulator/@version &lt; 7002000 and not($penryn)">
-      <xsl:message>warning|QEMU before 7.2 does not answer MSR 0x35, from which XNU counts the cores of this CPU; upgrade QEMU, or macOS sees one core per socket</xsl:message>
+      <xsl:message>warning|QEMU before 7.2 does not answer MSR 0x35, from which XNU counts the cores of this CPU; upgrade QEMU to 7.2 or newer, else macOS sees one core per socket (OpenCore can say it too: ProvideCurrentCpuInfo)</xsl:message>
     </xsl:if>
     <xsl:if test="$facts/cpu/@known = 'no'">
       <xsl:message>note|this host does not say which features of <xsl:value-of select="$facts/cpu/@name"/> it lacks; QEMU will warn about them when the domain starts</xsl:message>

@@ -62,7 +62,8 @@
           <xsl:attribute name="model">itco</xsl:attribute>
         </xsl:if>
         <xsl:attribute name="action">none</xsl:attribute>
-        <xsl:apply-templates select="node()" mode="device"/>
+        <xsl:apply-templates select="node()[not(self::address and ../@model = 'ib700'
+                                     and $libvirt &gt;= 9001000)]" mode="device"/>
       </xsl:copy>
     </xsl:if>
   </xsl:template>
@@ -133,6 +134,10 @@
     </xsl:choose>
   </xsl:template>
 
+  <!-- What only the old bus or model has cannot stay with the new one: libvirt would refuse the domain
+       (virDomainDiskDefValidate and its neighbours in conf/domain_validate.c, qemuValidateDomainDeviceDef* in
+       qemu/qemu_validate.c).  It comes back when the change is undone. -->
+
   <!-- ++ network ++ -->
 
   <xsl:template match="devices/interface[not(@type = 'hostdev' or @type = 'vdpa' or @type = 'vhostuser')]">
@@ -146,10 +151,15 @@
     <xsl:choose>
       <xsl:when test="$model = model/@type"><xsl:call-template name="copy-device"/></xsl:when>
       <xsl:otherwise>
+        <xsl:variable name="virtio" select="starts-with($model, 'virtio')"/>
+        <xsl:if test="teaming[@type = 'persistent'] and not($virtio)">
+          <xsl:message>note|the interface <xsl:value-of select="mac/@address"/> is not teamed any more: that needs a virtio interface; if its partner is to be used alone, remove the partner's &lt;teaming&gt; too</xsl:message>
+        </xsl:if>
         <xsl:copy>
           <xsl:copy-of select="@*"/>
-          <xsl:apply-templates select="node()[not(self::model)
-              and not(self::driver and not(starts-with($model, 'virtio')))]" mode="device"/>
+          <!-- usb-net has a USB address; what it becomes is on PCI. -->
+          <xsl:apply-templates select="node()[not(self::model) and not(self::address[@type != 'pci'])
+              and not(not($virtio) and (self::driver or self::teaming[@type = 'persistent']))]" mode="device"/>
           <model>
             <xsl:copy-of select="model/@dkvm-id"/>
             <xsl:attribute name="type"><xsl:value-of select="$model"/></xsl:attribute>
@@ -163,8 +173,8 @@
 
   <xsl:variable name="disk-row" select="$rows[self::disk][last()]"/>
 
-  <!-- The bus that the disk gets. -->
-  <xsl:template name="disk-bus">
+  <!-- The bus that the disk should have. -->
+  <xsl:template name="disk-wish">
     <xsl:variable name="is" select="string(target/@bus)"/>
     <xsl:choose>
       <xsl:when test="@device = 'floppy' or @device = 'lun'"><xsl:value-of select="$is"/></xsl:when>
@@ -183,6 +193,41 @@
         </xsl:call-template>
       </xsl:otherwise>
     </xsl:choose>
+  </xsl:template>
+
+  <!-- Why a disk cannot be on the bus WISH, else nothing.  A CD is always read-only; without <readonly/> a
+       disk would lose its protection.  Sectors: QEMU hw/ide/ide-dev.c. -->
+  <xsl:template name="disk-stuck">
+    <xsl:param name="wish"/>
+    <xsl:choose>
+      <xsl:when test="@device = 'cdrom' or $wish != 'sata'"/>
+      <xsl:when test="@type = 'vhostuser' or @type = 'vhostvdpa'">its source works with virtio only</xsl:when>
+      <xsl:when test="readonly">libvirt has no read-only SATA disks</xsl:when>
+      <xsl:when test="blockio/@logical_block_size &gt; 512">SATA disks have sectors of 512 bytes</xsl:when>
+    </xsl:choose>
+  </xsl:template>
+
+  <!-- The bus that the disk gets. -->
+  <xsl:template name="disk-bus">
+    <xsl:variable name="wish"><xsl:call-template name="disk-wish"/></xsl:variable>
+    <xsl:variable name="stuck">
+      <xsl:call-template name="disk-stuck"><xsl:with-param name="wish" select="string($wish)"/></xsl:call-template>
+    </xsl:variable>
+    <xsl:choose>
+      <xsl:when test="$stuck = ''"><xsl:value-of select="$wish"/></xsl:when>
+      <xsl:otherwise><xsl:value-of select="target/@bus"/></xsl:otherwise>
+    </xsl:choose>
+  </xsl:template>
+
+  <xsl:template name="disk-note">
+    <xsl:variable name="wish"><xsl:call-template name="disk-wish"/></xsl:variable>
+    <xsl:variable name="stuck">
+      <xsl:call-template name="disk-stuck"><xsl:with-param name="wish" select="string($wish)"/></xsl:call-template>
+    </xsl:variable>
+    <xsl:if test="$stuck != '' and $wish != string(target/@bus)">
+      <xsl:message>note|the disk <xsl:value-of select="concat(target/@dev, ' stays on ', target/@bus,
+        ' instead of ', $wish, ': ', $stuck)"/>; where macOS has no driver for it, put it on USB</xsl:message>
+    </xsl:if>
   </xsl:template>
 
   <!-- Whether a disk moves to another bus, and to which: "sata" or "virtio", else nothing. -->
@@ -222,6 +267,7 @@
   </xsl:variable>
 
   <xsl:template match="devices/disk">
+    <xsl:call-template name="disk-note"/>
     <xsl:variable name="seat"><xsl:call-template name="disk-seat"/></xsl:variable>
     <xsl:variable name="dev">
       <xsl:if test="$seat != ''">
@@ -243,7 +289,7 @@
       </xsl:when>
       <xsl:otherwise>
         <xsl:copy>
-          <xsl:copy-of select="@*"/>
+          <xsl:copy-of select="@*[not(name() = 'model') or $seat = ../target/@bus]"/>
           <xsl:apply-templates select="node()[not(self::address)]" mode="disk">
             <xsl:with-param name="bus" select="string($seat)"/>
             <xsl:with-param name="dev" select="string($dev)"/>
@@ -305,13 +351,36 @@
     <xsl:param name="bus"/>
     <xsl:param name="dev"/>
     <xsl:copy>
-      <xsl:copy-of select="@*[not(name() = 'removable')]"/>
+      <xsl:copy-of select="@*[not(name() = 'removable') and ($bus = 'sata' or not(name() = 'rotation_rate'))]"/>
       <xsl:attribute name="dev"><xsl:value-of select="$dev"/></xsl:attribute>
       <xsl:attribute name="bus"><xsl:value-of select="$bus"/></xsl:attribute>
     </xsl:copy>
   </xsl:template>
 
-  <!-- Driver options that only virtio disks have (libvirt's virDomainDiskDefValidate). -->
+  <!-- What SCSI (and for wwn IDE) disks have. -->
+  <xsl:template match="wwn | vendor | product" mode="disk">
+    <xsl:param name="bus"/>
+    <xsl:if test="$bus = ../target/@bus"><xsl:copy-of select="."/></xsl:if>
+  </xsl:template>
+
+  <!-- Only IDE disks have a translation mode. -->
+  <xsl:template match="geometry" mode="disk">
+    <xsl:copy><xsl:copy-of select="@*[name() != 'trans'] | node()"/></xsl:copy>
+  </xsl:template>
+
+  <!-- Only a virtio disk is a PCI device of its own. -->
+  <xsl:template match="acpi" mode="disk">
+    <xsl:param name="bus"/>
+    <xsl:if test="$bus = 'virtio'"><xsl:copy-of select="."/></xsl:if>
+  </xsl:template>
+
+  <!-- A shared backing image needs a disk that can be plugged in while QEMU runs. -->
+  <xsl:template match="transient" mode="disk">
+    <xsl:param name="bus"/>
+    <xsl:copy><xsl:copy-of select="@*[$bus = 'virtio' or name() != 'shareBacking'] | node()"/></xsl:copy>
+  </xsl:template>
+
+  <!-- Driver options that only virtio disks have. -->
   <xsl:template match="driver" mode="disk">
     <xsl:param name="bus"/>
     <xsl:copy>
@@ -352,14 +421,21 @@
             <xsl:attribute name="type"><xsl:value-of select="$model"/></xsl:attribute>
             <xsl:copy-of select="model/@heads[$model != 'none' and $model != 'bochs']
                                  | model/@primary[$model != 'none']"/>
+            <xsl:if test="model/@heads &gt; 1 and ($model = 'vga' or $model = 'vmvga')">
+              <xsl:attribute name="heads">1</xsl:attribute>
+            </xsl:if>
           </model>
         </xsl:copy>
       </xsl:otherwise>
     </xsl:choose>
   </xsl:template>
 
-  <!-- A second display: what the first may be is not always possible there (libvirt: vga is primary only). -->
-  <xsl:template match="devices/video[preceding-sibling::video]"><xsl:call-template name="copy-device"/></xsl:template>
+  <!-- Another display beside the primary one, which libvirt takes to be the first unless it is said: what the
+       primary may be is not always possible there (libvirt: vga is primary only), and "none" is alone. -->
+  <xsl:template match="devices/video[(../video/model/@primary = 'yes' and not(model/@primary = 'yes'))
+                       or (not(../video/model/@primary = 'yes') and preceding-sibling::video)]">
+    <xsl:if test="not($choices/@video = 'none')"><xsl:call-template name="copy-device"/></xsl:if>
+  </xsl:template>
 
   <xsl:template match="devices/sound">
     <xsl:variable name="model">
@@ -377,7 +453,8 @@
           <xsl:copy-of select="@*"/>
           <xsl:attribute name="model"><xsl:value-of select="$model"/></xsl:attribute>
           <xsl:apply-templates select="node()[not(self::codec and not(starts-with($model, 'ich')))
-              and not(self::address and ($model = 'usb' or ../@model = 'usb'))]" mode="device"/>
+              and not(self::acpi and $model = 'usb')
+              and not(self::address and ($model = 'usb' or @type != 'pci'))]" mode="device"/>
         </xsl:copy>
       </xsl:otherwise>
     </xsl:choose>
@@ -388,9 +465,9 @@
     <xsl:choose>
       <xsl:when test="$fresh and not($input-commandline)">
         <xsl:copy>
-          <xsl:copy-of select="@*"/>
+          <xsl:copy-of select="@*[not(name() = 'model')]"/>
           <xsl:attribute name="bus">usb</xsl:attribute>
-          <xsl:apply-templates select="node()[not(self::address)]" mode="device"/>
+          <xsl:apply-templates select="node()[not(self::address or self::driver or self::acpi)]" mode="device"/>
         </xsl:copy>
       </xsl:when>
       <xsl:otherwise><xsl:call-template name="copy-device"/></xsl:otherwise>

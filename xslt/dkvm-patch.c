@@ -87,6 +87,44 @@ DkvmPatched *dkvm_cli_apply(DkvmCli *cli, const char *text, gsize length, const 
 
 /* ---- what stands alone ---- */
 
+static void print_json(JsonNode *root)
+{
+    g_autofree char *text = json_to_string(root, TRUE);
+    dkvm_cli_print("%s\n", text);
+}
+
+static const char no_kvm[] = "This host has no KVM: emulated, XNU does not get past tsc_init "
+                             "unless the CPU is Penryn; use a "
+                             "host with KVM.";
+
+static void explain_text(const DkvmTopologyQuestion *question, gboolean *boots)
+{
+    g_autofree char *text = dkvm_topology_explain(question, boots);
+    dkvm_cli_print("%s%s", text, g_str_has_suffix(text, "\n") ? "" : "\n");
+    if (question->skip_tsc) {
+        dkvm_cli_print("%s\n", no_kvm);
+    }
+}
+
+static void explain_json(const DkvmTopologyQuestion *question, const char *model, gboolean *boots)
+{
+    g_autoptr(JsonBuilder) b = json_builder_new();
+    g_autofree char *macos = dkvm_macos_text(question->macos);
+    json_builder_begin_object(b);
+    json_builder_set_member_name(b, "model");
+    json_builder_add_string_value(b, model);
+    json_builder_set_member_name(b, "macos");
+    json_builder_add_string_value(b, macos);
+    dkvm_topology_json(b, question, boots);
+    if (question->skip_tsc) {
+        json_builder_set_member_name(b, "note");
+        json_builder_add_string_value(b, no_kvm);
+    }
+    json_builder_end_object(b);
+    g_autoptr(JsonNode) root = json_builder_get_root(b);
+    print_json(root);
+}
+
 static void explain(DkvmCli *cli, GError **error)
 {
     DkvmShape shape;
@@ -109,12 +147,10 @@ static void explain(DkvmCli *cli, GError **error)
     question.shape = shape;
     question.skip_tsc =
         facts->kvm == DKVM_NO; /* said below instead: the topology was asked about */
-    g_autofree char *text = dkvm_topology_explain(&question, &boots);
-    dkvm_cli_print("%s%s", text, g_str_has_suffix(text, "\n") ? "" : "\n");
-    if (question.skip_tsc) {
-        dkvm_cli_print(
-            "This host has no KVM: emulated, XNU does not get past tsc_init unless the CPU is "
-            "Penryn.\n");
+    if (cli->options->json) {
+        explain_json(&question, model, &boots);
+    } else {
+        explain_text(&question, &boots);
     }
     cli->exit_code = boots ? 0 : 1;
 }
@@ -129,6 +165,11 @@ static gboolean stands_alone(DkvmCli *cli, GError **error)
     const DkvmOptions *o = cli->options;
     if (o->version) {
         dkvm_cli_print("dkvm-patch " DKVM_VERSION "\n");
+        return TRUE;
+    }
+    if (o->list_models && o->json) {
+        g_autoptr(JsonNode) root = dkvm_models_json();
+        print_json(root);
         return TRUE;
     }
     if (o->list_models) {
@@ -195,8 +236,7 @@ static void print_outcomes(DkvmCli *cli)
     }
     g_autoptr(JsonNode) root = json_node_new(JSON_NODE_ARRAY);
     json_node_set_array(root, array);
-    g_autofree char *text = json_to_string(root, TRUE);
-    dkvm_cli_print("%s\n", text);
+    print_json(root);
 }
 
 static void cli_clear(DkvmCli *cli)
@@ -236,7 +276,10 @@ int main(int argc, char **argv)
     if (dkvm_options_parse(&options, &argc, &argv, &error)) {
         run(&cli, &error);
     }
-    if (error != NULL) {
+    if (error != NULL && is_alone(&options)) {
+        dkvm_log_error("%s", error->message);
+        cli.exit_code = error->code;
+    } else if (error != NULL) {
         dkvm_cli_report(&cli, "dkvm-patch", NULL, FALSE, NULL, error);
     }
     if (options.json && !is_alone(&options)) {

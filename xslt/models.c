@@ -318,3 +318,67 @@ char *dkvm_models_list(void)
     list_version(text, version);
     return g_string_free(text, FALSE);
 }
+
+static void add_text(JsonBuilder *b, const char *name, const char *value)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_string_value(b, value);
+}
+
+static void add_model(JsonBuilder *b, xmlNode *model)
+{
+    json_builder_begin_object(b);
+    add_text(b, "name", attribute(model, "name"));
+    json_builder_set_member_name(b, "cpus");
+    json_builder_begin_array(b);
+    FOR_EACH(use, model, "use")
+    {
+        const char *from = attribute(use, "from");
+        const DkvmCpuModel *cpu = find_cpu(attribute(use, "cpu"));
+
+        if (!cpu)
+            continue;
+        json_builder_begin_object(b);
+        add_text(b, "from", from ? from : "10.4");
+        add_text(b, "name", cpu->name);
+        add_text(b, "libvirt", cpu->libvirt);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+    json_builder_end_object(b);
+}
+
+static void add_version(JsonBuilder *b, xmlNode *version)
+{
+    const char *names = attribute(version, "names");
+    g_auto(GStrv) words = g_strsplit(names ? names : "", " ", -1);
+
+    json_builder_begin_object(b);
+    add_text(b, "version", attribute(version, "version"));
+    json_builder_set_member_name(b, "names");
+    json_builder_begin_array(b);
+    for (char **word = words; *word; word++)
+        json_builder_add_string_value(b, *word);
+    json_builder_end_array(b);
+    add_text(b, "model", attribute(version, "model"));
+    json_builder_end_object(b);
+}
+
+JsonNode *dkvm_models_json(void)
+{
+    g_autoptr(JsonBuilder) b = json_builder_new();
+
+    json_builder_begin_object(b);
+    json_builder_set_member_name(b, "models");
+    json_builder_begin_array(b);
+    FOR_EACH(model, xmlDocGetRootElement(dkvm_models_document()), "model")
+    add_model(b, model);
+    json_builder_end_array(b);
+    json_builder_set_member_name(b, "macos");
+    json_builder_begin_array(b);
+    FOR_EACH(version, root_child("versions"), "macos")
+    add_version(b, version);
+    json_builder_end_array(b);
+    json_builder_end_object(b);
+    return json_builder_get_root(b);
+}

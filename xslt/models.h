@@ -4,6 +4,7 @@
 #pragma once
 
 #include <glib.h>
+#include <json-glib/json-glib.h>
 #include <libxml/tree.h>
 
 /* A macOS version as one number that sorts: 10.4 is 1004, 10.15 is 1015, 11 is 1100, 26 is 2600.
@@ -41,3 +42,5 @@ const DkvmCpuModel *const *dkvm_models_cpus(void);
 
 /* The table for people (--list-models).  Returns a new string. */
 char *dkvm_models_list(void);
+/* The same as JSON (dkvm-patch(1), JSON).  Returns a new node. */
+JsonNode *dkvm_models_json(void);

@@ -49,32 +49,36 @@ gboolean dkvm_choose_exact(const DkvmTopologyQuestion *question, guint total, gb
     return search(&base, total, smt, shape);
 }
 
-static gboolean add_nearby(GString *out, const DkvmTopologyQuestion *question, guint total,
-                           gboolean smt)
+guint dkvm_choose_near(const DkvmTopologyQuestion *question, guint total, gboolean smt,
+                       DkvmShape shapes[DKVM_NEAR_MAX])
 {
-    DkvmShape s;
+    guint count = 0;
+    guint below = MIN(total - 1, DKVM_XNU_MAX_CPUS);
 
-    if (!dkvm_choose_exact(question, total, smt, &s))
-        return FALSE;
-    g_string_append_printf(out, "%s%u as %ux%ux%u", out->len ? ", " : "", total, s.sockets, s.cores,
-                           s.threads);
-    return TRUE;
+    while (below > 0 && !dkvm_choose_exact(question, below, smt, &shapes[count]))
+        below--;
+    count += below > 0 ? 1 : 0;
+    for (guint above = total; above <= DKVM_XNU_MAX_CPUS; above++) {
+        if (!dkvm_choose_exact(question, above, smt, &shapes[count]))
+            continue;
+        count++;
+        if (above != total)
+            break;
+    }
+    return count;
 }
 
 char *dkvm_choose_nearby(const DkvmTopologyQuestion *question, guint total, gboolean smt)
 {
+    DkvmShape shapes[DKVM_NEAR_MAX];
+    guint count = dkvm_choose_near(question, total, smt, shapes);
     GString *out = g_string_new(NULL);
-    guint below = MIN(total - 1, DKVM_XNU_MAX_CPUS);
 
-    while (below > 0 && !add_nearby(out, question, below, smt))
-        below--;
-    for (guint above = total; above <= DKVM_XNU_MAX_CPUS; above++)
-        if (add_nearby(out, question, above, smt) && above != total)
-            break;
-    if (out->len > 0)
-        return g_string_free(out, FALSE);
-    g_string_free(out, TRUE);
-    return NULL;
+    for (guint i = 0; i < count; i++)
+        g_string_append_printf(out, "%s%u as %ux%ux%u", i > 0 ? ", " : "",
+                               dkvm_shape_total(&shapes[i]), shapes[i].sockets, shapes[i].cores,
+                               shapes[i].threads);
+    return g_string_free(out, count == 0);
 }
 
 static gboolean all_present(const DkvmTopologyWish *wish)

@@ -57,6 +57,10 @@ gboolean dkvm_shape_valid(const DkvmShape *shape);
  */
 gboolean dkvm_choose_exact(const DkvmTopologyQuestion *question, guint total, gboolean smt,
                            DkvmShape *shape);
-/* "4 as 1x2x2, 8 as 1x4x2": the nearest totals around TOTAL that boot and, if it does in another
- * shape, TOTAL itself; NULL if none does.  A new string. */
+/* The nearest totals around TOTAL that boot and, if it does in another shape, TOTAL itself, in
+ * ascending order.  Returns how many. */
+#define DKVM_NEAR_MAX 3
+guint dkvm_choose_near(const DkvmTopologyQuestion *question, guint total, gboolean smt,
+                       DkvmShape shapes[DKVM_NEAR_MAX]);
+/* The same as text: "4 as 1x2x2, 8 as 1x4x2"; NULL if none does.  A new string. */
 char *dkvm_choose_nearby(const DkvmTopologyQuestion *question, guint total, gboolean smt);

@@ -3,6 +3,8 @@
  * published code does with it.  Sources are named at each rule in topology*.c. */
 #pragma once
 
+#include <json-glib/json-glib.h>
+
 #include "xslt/models.h"
 
 typedef struct {
@@ -61,6 +63,9 @@ gboolean dkvm_topology_choose(const DkvmTopologyQuestion *question, const DkvmTo
  * the guest, the verdict in XNU's own words, what the screen shows, and if it fails the shapes
  * nearby that boot. A new string; *BOOTS (may be NULL) is the verdict. */
 char *dkvm_topology_explain(const DkvmTopologyQuestion *question, gboolean *boots);
+
+/* The same as members of the object that is open in B (dkvm-patch(1), JSON). */
+void dkvm_topology_json(JsonBuilder *b, const DkvmTopologyQuestion *question, gboolean *boots);
 
 /* "1x4x2" -> sockets, cores, threads (dies and modules 1); each 1 to 255, product at most 1024.
  * FALSE for anything else. */

@@ -236,6 +236,16 @@ PYTHON
     same 'results of JSON' words of-man
 }
 
+@test "JSON: the members of the models and of a topology" {
+    tr -s '\n ' ' ' < "$TOP/xslt/topology-json.c" | cat - "$TOP/xslt/models.c" |
+        grep -oE '(add_(text|count|flag)|set_member_name)\(b, "[a-z0-9]+"' | grep -oE '"[a-z0-9]+"' | tr -d '"' > of-code
+    sed -n '/^static void explain_json/,/^}/p' "$TOP/xslt/dkvm-patch.c" | grep 'set_member_name' |
+        grep -oE '"[a-z]+"' | tr -d '"' >> of-code
+    section 'JSON OF THE ANSWERS ABOUT HOSTS AND MODELS' "$MAN" > text
+    { grep -E '^\*[a-z]' text | grep -oE '[a-z]+'; grep -oE '\b_[a-z0-9]+_' text | tr -d _; } > of-man
+    same 'members of the other JSON' of-code of-man
+}
+
 @test "the marker: its elements and attributes" {
     on_file 0 -s nic=vmxnet3 domain.xml
     cp out patched.xml

@@ -47,6 +47,42 @@ PYTHON
     shows '1 socket, 3 cores, 2 threads' 'divide error' 'nearby: .*6 as 3x1x2'
 }
 
+@test "--explain-topology --json: the same answer as the text" {
+    local shape macos code
+    for macos in 10.11 14 unknown; do
+        for shape in 1x4x2 1x3x2 1x2x1 1x255x1; do
+            local words=(--facts facts.json --explain-topology $shape)
+            [ $macos = unknown ] || words+=(--macos $macos)
+            code=0
+            "$DKVM" "${words[@]}" > text || code=$?
+            dkvm $code --json "${words[@]}"
+            python3 - "$macos" $shape $code << 'PYTHON' || fail "$macos $shape"
+import json, sys
+macos, shape, code = sys.argv[1:]
+said, text = json.load(open("out")), open("text").read()
+assert "x".join(str(said[k]) for k in ("sockets", "cores", "threads")) == shape, said
+assert f": {said['vcpus']} vCPUs" in text
+assert said["macos"] == macos and said["model"].startswith("MacPro")
+assert said["boots"] == (code == "0") and (said["xnu"] == "ok") == said["boots"]
+cpu = said["cpu"]
+assert f"{cpu['vendor']} family {cpu['family']} model {cpu['model']} stepping {cpu['stepping']}" in text
+assert f"QEMU:    {said['qemu']}" in text and said["kvm"] == ("KVM" in text)
+assert f"XNU:     {said['xnu']}\n" in text and said["why"] in text
+assert text.count(" like QEMU ") == len(said["told"]) > 0
+for told in said["told"]:
+    assert (f"like {told['like']}: {told['cores']} cores and {told['threads']} threads per package, "
+            f"{told['sharing']} threads share the last cache, MSR 0x35 = {told['msr35']:#x} -> {told['xnu']}") in text
+nearby = ", ".join("{vcpus} as {sockets}x{cores}x{threads}".format(**near) for near in said.get("nearby", []))
+assert ("nearby" in said) == ("nearby:" in text) and (not nearby or f"nearby:  {nearby}\n" in text), said
+PYTHON
+        done
+    done
+    facts "f['emulator']['kvm'] = False" > tcg.json
+    dkvm 0 --facts tcg.json --json --macos 14 --explain-topology 1x2x1
+    python3 -c 'import json; assert "no KVM" in json.load(open("out"))["note"]'
+    dkvm 2 --facts facts.json --json --explain-topology 1x0x1
+}
+
 @test "what it says boots is taken by --set topology, what it says fails is not" {
     local shape code
     for shape in 1x1x1 1x2x1 1x2x2 1x3x1 1x3x2 2x2x1 2x3x1 1x4x2 3x1x1 1x5x1; do

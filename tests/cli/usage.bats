@@ -117,6 +117,32 @@ EOT
     done
 }
 
+@test "--list-models --json says the same" {
+    dkvm 0 --list-models
+    cp out list
+    dkvm 0 --list-models --json
+    python3 -c 'import json
+said = json.load(open("out"))
+lines = ["models and their CPUs:"]
+for model in said["models"]:
+    lines.append("  " + model["name"])
+    for cpu in model["cpus"]:
+        lines.append("    macOS {from} and newer: {name} (libvirt: {libvirt})".format(**cpu))
+lines.append("macOS versions (name, model by default):")
+for macos in said["macos"]:
+    lines.append("  %-8s %-14s %s" % (macos["version"], " ".join(macos["names"]), macos["model"]))
+print("\n".join(lines))' > again
+    cmp again list
+}
+
+@test "--print-facts is the same JSON with --json" {
+    dkvm 0 --facts facts.json --print-facts
+    cp out plain
+    dkvm 0 --facts facts.json --print-facts --json
+    cmp out plain
+    python3 -c 'import json; assert "emulator" in json.load(open("out"))'
+}
+
 @test "macOS names in the user's own spelling; a minor version is its version" {
     local name
     on_file 0 --macos 10.13 domain.xml

@@ -71,7 +71,7 @@ def _():
         "</cpu>", "-->").replace("mode='custom'><model>qemu64</model>", ""))
     before = rig.definition(i686)
     done = live(5, "first", "nobody", "old", "second")
-    says(done, "nobody", "old.*x86_64|x86_64.*old")
+    says(done, "cannot find the domain nobody: .*virsh list --all", "old.*x86_64|x86_64.*old")
     rig.need(patched(first) and patched(second), "not all the others were patched")
     rig.need(rig.definition(i686) == before, "the i686 domain was changed")
     live(3, "old")
@@ -113,8 +113,16 @@ def _():
 def _():
     domain = fresh()
     domain.snapshotCreateXML("<domainsnapshot><name>old</name></domainsnapshot>")
-    says(live(0, "mac"), "internal snapshot")
+    says(live(0, "mac"), "internal snapshot", "virsh snapshot-revert")
     rig.need(patched(domain) and domain.snapshotNum() == 1, "not patched, or the snapshot is gone")
+
+
+@rig.test("what libvirt says no to comes with what to do next")
+def _():
+    fresh()
+    says(live(5, ""), "cannot find a domain by an empty name: .*virsh list --all")
+    done = rig.dkvm(5, "-c", "qemu+unix:///system?socket=/nonexistent", "mac")
+    says(done, "cannot connect to qemu.unix.*systemctl status libvirtd.*--connect")
 
 
 ### --all ###########################################################################################
