@@ -169,6 +169,45 @@ static void drop_selected_firmware(DkvmChanges *changes, xmlNode *domain)
     }
 }
 
+/* Whether what CHANGE stood behind is still to be put back into the same parent. */
+static gboolean must_wait(const DkvmChanges *changes, const gboolean *wanted,
+                          const DkvmChange *change)
+{
+    for (guint i = 0; change->after != NULL && i < changes->list->len; i++) {
+        const DkvmChange *other = g_ptr_array_index(changes->list, i);
+        if (wanted[i] && other != change && other->kind == DKVM_CHANGE_REMOVE &&
+            other->parent == change->parent &&
+            xmlStrEqual(other->was->name, BAD_CAST change->after) &&
+            !xmlStrEqual(other->was->name, change->was->name)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* Forwards, since positions count from the front, and what stood behind another one after that.
+ * WANTED is used up. */
+static void put_all_back(DkvmChanges *changes, gboolean *wanted)
+{
+    gboolean more = TRUE, patient = TRUE;
+    while (more) {
+        more = FALSE;
+        for (guint i = 0; i < changes->list->len; i++) {
+            DkvmChange *change = g_ptr_array_index(changes->list, i);
+            if (wanted[i] && change->kind == DKVM_CHANGE_REMOVE &&
+                !(patient && must_wait(changes, wanted, change))) {
+                undo_remove(changes, change);
+                wanted[i] = FALSE;
+                more = TRUE;
+            }
+        }
+        if (!more && patient) { /* the rest waits for each other */
+            patient = FALSE;
+            more = TRUE;
+        }
+    }
+}
+
 void dkvm_undo(xmlNode *domain, DkvmChanges *changes, DkvmChangeFilter filter, gpointer data)
 {
     guint length = changes->list->len;
@@ -198,11 +237,5 @@ void dkvm_undo(xmlNode *domain, DkvmChanges *changes, DkvmChangeFilter filter, g
             undo_set(change);
         }
     }
-    /* Forwards: positions count from the front. */
-    for (guint i = 0; i < length; i++) {
-        DkvmChange *change = g_ptr_array_index(changes->list, i);
-        if (wanted[i] && change->kind == DKVM_CHANGE_REMOVE) {
-            undo_remove(changes, change);
-        }
-    }
+    put_all_back(changes, wanted);
 }
