@@ -14,7 +14,6 @@ import rig
 REFUSED = {
     # A file does not tell what is installed, even where there are no disks; live they are converted (roundtrip.py).
     "machine-pc-diskless": (7, "cannot convert this domain from machine 'pc-i440fx-7.2' to q35: a file does not"),
-    "machine-microvm": (7, "cannot convert this domain from machine 'microvm' to q35: a file does not tell"),
     "machine-missing": (7, "cannot convert this domain from the default machine to q35: a file does not tell"),
     "set-input": (7, "cannot set input=commandline: QEMU's -usb needs the PCI slot 1d"),
 }
