@@ -222,7 +222,9 @@ static void check_devices_stay(Bench *bench, const Golden *golden, const Host *h
     }
     g_autofree char *what = g_strdup_printf("macos %s, upgraded to %s", first, second);
     g_autofree char *is = kinds_of_devices(after), *was = kinds_of_devices(before);
-    expect_same(golden, host, what, is, was);
+    if (strstr(was, "bus='scsi'") == NULL) { /* a disk that FIRST cannot use and nobody may move */
+        expect_same(golden, host, what, is, was);
+    }
     g_autofree char *reverted = must_revert(after);
     expect_reverted(golden, host, what, reverted);
 }
@@ -233,7 +235,7 @@ static void test_upgraded(gconstpointer data)
     g_auto(Bench) bench = bench_new(host);
     for (guint i = 0; i < inputs->len; i++) {
         const Golden *golden = inputs->pdata[i];
-        if (strstr(golden->text, "<disk") != NULL) { /* else there is nothing installed on it */
+        if (strstr(golden->text, "device='disk'") != NULL) { /* else nothing is installed on it */
             check_devices_stay(&bench, golden, host, "10.14", "14");
             check_devices_stay(&bench, golden, host, "12", "26");
         }
