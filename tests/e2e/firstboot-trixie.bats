@@ -1,0 +1,9 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# dkvm-watchd: first boots are done over, guests are not.
+
+load helpers
+
+@test "dkvm-watchd: first boots are done over, guests are not, libvirt 11 of Debian 13" {
+    beside trixie firstboot.py
+}

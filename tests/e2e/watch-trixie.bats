@@ -1,0 +1,9 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# dkvm-watchd: what it patches, and what it leaves alone.
+
+load helpers
+
+@test "dkvm-watchd: what it patches, and what it leaves alone, libvirt 11 of Debian 13" {
+    beside trixie watch.py
+}
