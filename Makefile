@@ -189,7 +189,9 @@ check-hook:
 		grep -q '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || { \
 		echo '$(DESTDIR)$(hookdir)/50-dkvm-watchd is not ours; move it away, or HOOK=no' >&2; exit 1; }
 
-install: all install-osinfo install-udev check-hook $(addprefix $(B)/,$(TEMPLATES))
+# Nothing is written before check-hook has had its say.
+install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
+	@$(MAKE) --no-print-directory install-osinfo install-udev
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
 		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(sysconfdir)/dkvm \
 		$(DESTDIR)$(unitdir)/system $(DESTDIR)$(unitdir)/user $(DESTDIR)$(prefix)/lib/sysusers.d
