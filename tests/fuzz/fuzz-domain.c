@@ -2,6 +2,7 @@
 /* Domain XML -> patch -> patch -> revert.  Inputs are domains; a mutator of our own changes the
  * tree, so that most of them still are. */
 #include "tests/fuzz/fuzz.h"
+#include "xslt/change.h"
 #include "tests/unit/helpers.h"
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max);
