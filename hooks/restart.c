@@ -190,7 +190,7 @@ static gboolean store(Restart *restart, DkvmMake make, GError **error)
 {
     gboolean stored = FALSE;
     count_store(restart, TRUE);
-    g_autoptr(DkvmPatched) patched =
+    g_autoptr(DkvmPatched) patched G_GNUC_UNUSED =
         dkvm_connection_update(restart->domain, make, restart, TRUE, &stored, error);
     if (!stored) {
         count_store(restart, FALSE);

@@ -13,31 +13,53 @@ static xmlNode *first_device(xmlNode *domain)
     return devices ? dkvm_xml_element(devices->children) : NULL;
 }
 
-/* Whether ADDRESS is a place on CONTROLLER: <address type='pci' bus=...>, <address type='drive'
- * controller=...> with a disk of that bus. */
-static gboolean is_on(const xmlNode *device, const xmlNode *controller)
+/* The controller that DEVICE sits on, as "pci-5" or "sata-1"; NULL if it is another kind or none.
+ */
+static char *seat_of(const xmlNode *device)
 {
     const xmlNode *address = dkvm_xml_child(device, "address");
-    const char *type = dkvm_xml_get(controller, "type"), *index = dkvm_xml_get(controller, "index");
-    gboolean pci = g_strcmp0(type, "pci") == 0;
-    const char *place = dkvm_xml_get(address, pci ? "bus" : "controller");
+    const char *type = dkvm_xml_get(address, "type");
     const char *bus = dkvm_xml_get(dkvm_xml_child(device, "target"), "bus");
-    if (place == NULL || index == NULL ||
-        g_strcmp0(dkvm_xml_get(address, "type"), pci ? "pci" : "drive") != 0) {
-        return FALSE;
+    gboolean pci = g_strcmp0(type, "pci") == 0;
+    gboolean sata = g_strcmp0(type, "drive") == 0 && g_strcmp0(bus, "sata") == 0;
+    const char *place = dkvm_xml_get(address, pci ? "bus" : "controller");
+    if (place == NULL || !(pci || sata)) {
+        return NULL;
     }
-    return (pci || g_strcmp0(bus, type) == 0) &&
-           g_ascii_strtoull(place, NULL, 0) == g_ascii_strtoull(index, NULL, 10);
+    return g_strdup_printf("%s-%" G_GUINT64_FORMAT, pci ? "pci" : "sata",
+                           g_ascii_strtoull(place, NULL, 0));
 }
 
-static gboolean is_used(xmlNode *domain, const xmlNode *controller)
+static guint64 index_of(const xmlNode *controller)
 {
-    for (xmlNode *n = first_device(domain); n != NULL; n = dkvm_xml_element(n->next)) {
-        if (n != controller && is_on(n, controller)) {
-            return TRUE;
-        }
+    const char *index = dkvm_xml_get(controller, "index");
+    return index ? g_ascii_strtoull(index, NULL, 10) : 0;
+}
+
+/* What seat_of() says of those that sit on CONTROLLER. */
+static char *seat_on(const xmlNode *controller)
+{
+    const char *type = dkvm_xml_get(controller, "type");
+    return g_strdup_printf("%s-%" G_GUINT64_FORMAT, type ? type : "", index_of(controller));
+}
+
+static void take_seat(GHashTable *seats, const xmlNode *device)
+{
+    char *seat = seat_of(device);
+    if (seat != NULL) {
+        g_hash_table_add(seats, seat);
     }
-    return FALSE;
+}
+
+static GHashTable *new_seats(void)
+{
+    return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+}
+
+static gboolean is_taken(GHashTable *seats, const xmlNode *controller)
+{
+    g_autofree char *seat = seat_on(controller);
+    return g_hash_table_contains(seats, seat);
 }
 
 /* Whether a device sits on a hub: its port has a dot. */
@@ -59,20 +81,27 @@ static gboolean is_hub_used(xmlNode *domain)
     return FALSE;
 }
 
+/* The marker lists the original's controllers as "pci-0 pci-1 usb-0". */
 static gboolean was_there(const DkvmMarker *marker, const char *type, const char *index)
 {
     g_autofree char *word = g_strdup_printf("%s-%s", type, index);
-    g_auto(GStrv) words = g_strsplit(marker->controllers ? marker->controllers : "", " ", -1);
-    return g_strv_contains((const char *const *)words, word);
+    const char *list = marker->controllers ? marker->controllers : "";
+    gsize length = strlen(word);
+    for (const char *p = strstr(list, word); p != NULL; p = strstr(p + 1, word)) {
+        if ((p == list || p[-1] == ' ') && (p[length] == '\0' || p[length] == ' ')) {
+            return TRUE;
+        }
+    }
+    return FALSE;
 }
 
 /* ---- what libvirt added for what we made ---- */
 
-/* The devices that the changes to be taken back are about. */
-static GHashTable *changed_devices(xmlNode *domain, const DkvmChanges *changes,
-                                   DkvmChangeFilter filter, gpointer data)
+/* Where the devices sit that the changes to be taken back are about. */
+static GHashTable *seats_of_changed(xmlNode *domain, const DkvmChanges *changes,
+                                    DkvmChangeFilter filter, gpointer data)
 {
-    GHashTable *devices = g_hash_table_new(NULL, NULL);
+    GHashTable *seats = new_seats();
     const xmlNode *parent = dkvm_xml_child(domain, "devices");
     for (guint i = 0; i < changes->list->len; i++) {
         const DkvmChange *change = g_ptr_array_index(changes->list, i);
@@ -81,10 +110,10 @@ static GHashTable *changed_devices(xmlNode *domain, const DkvmChanges *changes,
             node = node->parent;
         }
         if (node != NULL && parent != NULL) {
-            g_hash_table_add(devices, node);
+            take_seat(seats, node);
         }
     }
-    return devices;
+    return seats;
 }
 
 static gboolean may_be_added(const xmlNode *node, const DkvmMarker *marker)
@@ -95,40 +124,22 @@ static gboolean may_be_added(const xmlNode *node, const DkvmMarker *marker)
            !was_there(marker, type, index);
 }
 
-/* Whether anything of OURS sits on CONTROLLER. */
-static gboolean carries(const xmlNode *controller, GHashTable *ours)
-{
-    GHashTableIter iter;
-    gpointer device;
-    g_hash_table_iter_init(&iter, ours);
-    while (g_hash_table_iter_next(&iter, &device, NULL)) {
-        if (device != controller && is_on(device, controller)) {
-            return TRUE;
-        }
-    }
-    return FALSE;
-}
+/* A port, a bridge on it, a controller on that: PCI is not nested deeper by libvirt. */
+#define MOST_LEVELS 8
 
-/* Moves into OURS every controller that carries one of OURS, and those that carry these. */
-static void find_added(xmlNode *domain, const DkvmMarker *marker, GHashTable *ours,
+/* Every controller that one of SEATS is on, and those that carry these. */
+static void find_added(xmlNode *domain, const DkvmMarker *marker, GHashTable *seats,
                        GHashTable *added)
 {
-    gboolean more = TRUE;
-    while (more) {
-        more = FALSE;
+    guint before = G_MAXUINT;
+    for (guint i = 0; i < MOST_LEVELS && before != g_hash_table_size(added); i++) {
+        before = g_hash_table_size(added);
         for (xmlNode *n = first_device(domain); n != NULL; n = dkvm_xml_element(n->next)) {
-            if (may_be_added(n, marker) && !g_hash_table_contains(added, n) && carries(n, ours)) {
-                g_hash_table_add(added, n);
-                g_hash_table_add(ours, n);
-                more = TRUE;
+            if (may_be_added(n, marker) && is_taken(seats, n) && g_hash_table_add(added, n)) {
+                take_seat(seats, n);
             }
         }
     }
-}
-
-static guint64 index_of(const xmlNode *controller)
-{
-    return g_ascii_strtoull(dkvm_xml_get(controller, "index"), NULL, 10);
 }
 
 /* libvirt may leave a port without use on the way; numbers are given in order, so what the user
@@ -207,30 +218,44 @@ GHashTable *dkvm_added_before_undo(xmlNode *domain, const DkvmMarker *marker,
     if (goes_back_to_other_machine(marker->changes, filter, data)) {
         let_go_of_q35(domain, marker);
     }
-    g_autoptr(GHashTable) ours = changed_devices(domain, marker->changes, filter, data);
-    find_added(domain, marker, ours, added);
+    g_autoptr(GHashTable) seats = seats_of_changed(domain, marker->changes, filter, data);
+    find_added(domain, marker, seats, added);
     find_spare_ports(domain, marker, added);
     find_added_hubs(domain, marker, added);
     return added;
 }
 
-/* TRUE if one went: what carried it may be next. */
-static gboolean drop_one(xmlNode *domain, GHashTable *added)
+/* Not all of ADDED are still there, and the undo may have put something else in the same memory:
+ * what the original had is never dropped. */
+static gboolean may_go(const xmlNode *node, const DkvmMarker *marker, GHashTable *added)
 {
-    for (xmlNode *n = first_device(domain); n != NULL; n = dkvm_xml_element(n->next)) {
-        gboolean hub = dkvm_xml_is(n, "hub");
-        gboolean used = hub ? is_hub_used(domain) : is_used(domain, n);
-        if ((hub || dkvm_xml_is(n, "controller")) && g_hash_table_contains(added, n) && !used) {
-            g_hash_table_remove(added, n);
-            dkvm_xml_remove(n);
-            return TRUE;
-        }
-    }
-    return FALSE;
+    return g_hash_table_contains(added, node) &&
+           (dkvm_xml_is(node, "hub") || may_be_added(node, marker));
 }
 
-void dkvm_added_after_undo(xmlNode *domain, GHashTable *added)
+/* Returns how many went. */
+static guint drop_unused(xmlNode *domain, const DkvmMarker *marker, GHashTable *added)
 {
-    while (g_hash_table_size(added) > 0 && drop_one(domain, added)) {
+    g_autoptr(GHashTable) seats = new_seats();
+    gboolean hubs = is_hub_used(domain);
+    guint dropped = 0;
+    for (xmlNode *n = first_device(domain); n != NULL; n = dkvm_xml_element(n->next)) {
+        take_seat(seats, n);
+    }
+    for (xmlNode *n = first_device(domain), *next; n != NULL; n = next) {
+        next = dkvm_xml_element(n->next);
+        if (may_go(n, marker, added) && !(dkvm_xml_is(n, "hub") ? hubs : is_taken(seats, n))) {
+            g_hash_table_remove(added, n);
+            dkvm_xml_remove(n);
+            dropped++;
+        }
+    }
+    return dropped;
+}
+
+void dkvm_added_after_undo(xmlNode *domain, const DkvmMarker *marker, GHashTable *added)
+{
+    /* What carried the last one may be next. */
+    for (guint i = 0; i < MOST_LEVELS && drop_unused(domain, marker, added) > 0; i++) {
     }
 }

@@ -14,4 +14,4 @@ GHashTable *dkvm_added_before_undo(xmlNode *domain, const DkvmMarker *marker,
                                    DkvmChangeFilter filter, gpointer data);
 
 /* After it: drops those of ADDED that nothing uses any more. */
-void dkvm_added_after_undo(xmlNode *domain, GHashTable *added);
+void dkvm_added_after_undo(xmlNode *domain, const DkvmMarker *marker, GHashTable *added);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "xslt/undo.h"
+
 /* The addresses that were put back, alone or with their device. */
 static GHashTable *put_back(const DkvmChanges *changes)
 {
@@ -78,13 +80,13 @@ static gboolean is_isa_card(const xmlNode *device)
     return dkvm_xml_is(device, "sound") && g_strcmp0(dkvm_xml_get(device, "model"), "sb16") == 0;
 }
 
-void dkvm_addresses_settle(xmlNode *domain, const DkvmChanges *changes)
+void dkvm_addresses_settle(xmlNode *domain, DkvmChanges *changes)
 {
     g_autoptr(GHashTable) back = put_back(changes);
     for (xmlNode *n = first_device(domain); n != NULL; n = dkvm_xml_element(n->next)) {
         xmlNode *address = dkvm_xml_child(n, "address");
         if (is_pci(address) && is_isa_card(n)) {
-            dkvm_xml_remove(address);
+            dkvm_undo_drop(changes, address);
             continue;
         }
         gboolean judged = address != NULL &&
@@ -94,19 +96,19 @@ void dkvm_addresses_settle(xmlNode *domain, const DkvmChanges *changes)
         if (other != NULL) {
             gboolean gives_way =
                 is_ours(changes, other->parent) && !g_hash_table_contains(back, other);
-            dkvm_xml_remove(gives_way ? other : address);
+            dkvm_undo_drop(changes, gives_way ? other : address);
         }
     }
 }
 
-void dkvm_addresses_drop_usb(xmlNode *domain, const DkvmChanges *changes)
+void dkvm_addresses_drop_usb(xmlNode *domain, DkvmChanges *changes)
 {
     g_autoptr(GHashTable) back = put_back(changes);
     for (xmlNode *n = first_device(domain); n != NULL; n = dkvm_xml_element(n->next)) {
         xmlNode *address = dkvm_xml_child(n, "address");
         if (is_usb(address) && g_strcmp0(dkvm_xml_get(address, "bus"), "0") == 0 &&
             !g_hash_table_contains(back, address)) {
-            dkvm_xml_remove(address);
+            dkvm_undo_drop(changes, address);
         }
     }
 }
@@ -135,7 +137,7 @@ static char *free_name(xmlNode *domain, const char *prefix)
     return NULL;
 }
 
-void dkvm_addresses_free_names(xmlNode *domain, const DkvmChanges *changes)
+void dkvm_addresses_free_names(xmlNode *domain, DkvmChanges *changes)
 {
     for (guint i = 0; i < changes->list->len; i++) {
         const DkvmChange *change = g_ptr_array_index(changes->list, i);
@@ -151,7 +153,7 @@ void dkvm_addresses_free_names(xmlNode *domain, const DkvmChanges *changes)
             dkvm_xml_set(change->node, "dev", name);
         }
         if (name != NULL && is_drive(address)) {
-            dkvm_xml_remove(address); /* it goes with the name */
+            dkvm_undo_drop(changes, address); /* it goes with the name */
         }
     }
 }

@@ -8,6 +8,7 @@ typedef struct {
     GHashTable *paired; /* element of base -> element of target */
     xmlNode *base, *target;
     DkvmChanges *changes;
+    GHashTable *removed; /* locator without a count -> how many of it were removed */
 } Comparison;
 
 /* Elements that stylesheets may move, repeat or leave out among many of their kind get an id; what
@@ -115,15 +116,9 @@ static void add_element(Comparison *c, xmlNode *parent, xmlNode *element)
     }
 }
 
-static gboolean is_removed(const DkvmChanges *changes, const char *at)
+static char *with_count(const char *plain, guint n)
 {
-    for (guint i = 0; i < changes->list->len; i++) {
-        const DkvmChange *change = g_ptr_array_index(changes->list, i);
-        if (change->kind == DKVM_CHANGE_REMOVE && g_str_equal(change->at, at)) {
-            return TRUE;
-        }
-    }
-    return FALSE;
+    return n == 0 ? g_strdup(plain) : g_strdup_printf("%s#%u", plain, n);
 }
 
 /* A locator that nothing in the target has, and nothing else that was removed: what ELEMENT would
@@ -133,12 +128,14 @@ static char *free_locator(const Comparison *c, xmlNode *target_parent, const xml
     g_autofree char *parent = dkvm_locator(c->target, target_parent);
     g_autofree char *step = dkvm_locator_step(element);
     step[strcspn(step, "#")] = '\0';
-    char *at = *parent ? g_strconcat(parent, "/", step, NULL) : g_strdup(step);
-    g_autofree char *plain = g_strdup(at);
-    for (guint n = 1; dkvm_locator_find(c->target, at) != NULL || is_removed(c->changes, at); n++) {
+    char *plain = *parent ? g_strconcat(parent, "/", step, NULL) : g_strdup(step);
+    guint n = GPOINTER_TO_UINT(g_hash_table_lookup(c->removed, plain));
+    char *at = with_count(plain, n);
+    while (dkvm_locator_find(c->target, at) != NULL) {
         g_free(at);
-        at = g_strdup_printf("%s#%u", plain, n);
+        at = with_count(plain, ++n);
     }
+    g_hash_table_insert(c->removed, plain, GUINT_TO_POINTER(n + 1));
     return at;
 }
 
@@ -181,7 +178,8 @@ static void compare_element(Comparison *c, xmlNode *base, xmlNode *target, guint
 DkvmChanges *dkvm_compare(const GPtrArray *numbered, xmlNode *base, xmlNode *target)
 {
     g_autoptr(GHashTable) paired = g_hash_table_new(NULL, NULL);
-    Comparison c = {numbered, paired, base, target, dkvm_changes_new()};
+    g_autoptr(GHashTable) removed = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    Comparison c = {numbered, paired, base, target, dkvm_changes_new(), removed};
     compare_element(&c, base, target, 0);
     return c.changes;
 }

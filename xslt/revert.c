@@ -87,7 +87,7 @@ static void take_everything_back(xmlNode *domain, DkvmMarker *marker)
     dkvm_undo(domain, marker->changes, is_ours, NULL);
     dkvm_addresses_free_names(domain, marker->changes);
     dkvm_addresses_settle(domain, marker->changes);
-    dkvm_added_after_undo(domain, added);
+    dkvm_added_after_undo(domain, marker, added);
     sort_disks(domain, marker);
     dkvm_commandline_ungroup(domain);
     if (marker->made != NULL && strstr(marker->made, "namespace") != NULL) {

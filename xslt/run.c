@@ -170,7 +170,7 @@ static void make_base(DkvmRun *run)
         dkvm_added_before_undo(run->base, run->marker, dkvm_run_is_taken_back, run);
     dkvm_undo(run->base, run->marker->changes, dkvm_run_is_taken_back, run);
     if (run->patched->was_patched && g_hash_table_size(run->keep) == 0) {
-        dkvm_added_after_undo(run->base, added);
+        dkvm_added_after_undo(run->base, run->marker, added);
     }
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
         DkvmChange *change = g_ptr_array_index(run->marker->changes->list, i);

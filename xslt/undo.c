@@ -21,8 +21,7 @@ static gboolean is_inside(const xmlNode *node, const xmlNode *tree)
     return node != NULL;
 }
 
-/* Frees NODE; no change points into it afterwards (a marker can say anything). */
-static void drop(DkvmChanges *changes, xmlNode *node)
+void dkvm_undo_drop(DkvmChanges *changes, xmlNode *node)
 {
     for (guint i = 0; i < changes->list->len; i++) {
         DkvmChange *change = g_ptr_array_index(changes->list, i);
@@ -40,7 +39,7 @@ static void undo_add(DkvmChanges *changes, DkvmChange *change)
     gboolean in_use =
         dkvm_node_is_container(change->now) && dkvm_xml_element(change->node->children);
     if (!in_use) {
-        drop(changes, change->node);
+        dkvm_undo_drop(changes, change->node);
     }
 }
 
@@ -141,7 +140,7 @@ static void insert_at(xmlNode *parent, xmlNode *element, guint position, const c
 static void undo_remove(DkvmChanges *changes, DkvmChange *change)
 {
     if (change->node != NULL) {
-        drop(changes, change->node);
+        dkvm_undo_drop(changes, change->node);
     }
     if (change->parent != NULL) {
         change->node = dkvm_node_import(change->parent->doc, change->was, FALSE);
@@ -164,7 +163,7 @@ static void drop_selected_firmware(DkvmChanges *changes, xmlNode *domain)
     for (gsize i = 0; i < G_N_ELEMENTS(filled); i++) {
         xmlNode *node = dkvm_xml_child(dkvm_xml_child(domain, "os"), filled[i]);
         if (node != NULL) {
-            drop(changes, node);
+            dkvm_undo_drop(changes, node);
         }
     }
 }
@@ -185,27 +184,33 @@ static gboolean must_wait(const DkvmChanges *changes, const gboolean *wanted,
     return FALSE;
 }
 
+/* One round over those that are left; those that must wait only if not PATIENT.  Returns how many
+ * were put back. */
+static guint put_some_back(DkvmChanges *changes, gboolean *wanted, gboolean patient)
+{
+    guint done = 0;
+    for (guint i = 0; i < changes->list->len; i++) {
+        DkvmChange *change = g_ptr_array_index(changes->list, i);
+        if (wanted[i] && change->kind == DKVM_CHANGE_REMOVE &&
+            !(patient && must_wait(changes, wanted, change))) {
+            undo_remove(changes, change);
+            wanted[i] = FALSE;
+            done++;
+        }
+    }
+    return done;
+}
+
+/* Neighbours that wait for each other in a row; a marker can say anything. */
+#define MOST_ROUNDS 16
+
 /* Forwards, since positions count from the front, and what stood behind another one after that.
  * WANTED is used up. */
 static void put_all_back(DkvmChanges *changes, gboolean *wanted)
 {
-    gboolean more = TRUE, patient = TRUE;
-    while (more) {
-        more = FALSE;
-        for (guint i = 0; i < changes->list->len; i++) {
-            DkvmChange *change = g_ptr_array_index(changes->list, i);
-            if (wanted[i] && change->kind == DKVM_CHANGE_REMOVE &&
-                !(patient && must_wait(changes, wanted, change))) {
-                undo_remove(changes, change);
-                wanted[i] = FALSE;
-                more = TRUE;
-            }
-        }
-        if (!more && patient) { /* the rest waits for each other */
-            patient = FALSE;
-            more = TRUE;
-        }
+    for (guint i = 0; i < MOST_ROUNDS && put_some_back(changes, wanted, TRUE) > 0; i++) {
     }
+    put_some_back(changes, wanted, FALSE);
 }
 
 void dkvm_undo(xmlNode *domain, DkvmChanges *changes, DkvmChangeFilter filter, gpointer data)

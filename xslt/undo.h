@@ -4,6 +4,9 @@
 
 #include "xslt/change.h"
 
+/* Frees NODE of the tree at hand; no change points into it afterwards. */
+void dkvm_undo_drop(DkvmChanges *changes, xmlNode *node);
+
 typedef gboolean (*DkvmChangeFilter)(const DkvmChange *change, gpointer data);
 
 /* Takes back, in DOMAIN, the changes that FILTER lets through (after a fresh look at where they
