@@ -246,7 +246,7 @@ static guint drop_unused(xmlNode *domain, const DkvmMarker *marker, GHashTable *
         next = dkvm_xml_element(n->next);
         if (may_go(n, marker, added) && !(dkvm_xml_is(n, "hub") ? hubs : is_taken(seats, n))) {
             g_hash_table_remove(added, n);
-            dkvm_xml_remove(n);
+            dkvm_undo_drop(marker->changes, n);
             dropped++;
         }
     }

@@ -71,7 +71,7 @@ static gboolean leaves_virtio(const DkvmChange *change)
 
 /* What the user set meanwhile and only virtio disks have (libvirt's virDomainDiskDefValidate; the
  * same list is in devices.xsl). */
-static void drop_virtio_options(xmlNode *disk)
+static void drop_virtio_options(DkvmChanges *changes, xmlNode *disk)
 {
     static const char *const options[] = {"iothread",  "queues",    "queue_size",
                                           "ioeventfd", "event_idx", "iommu",
@@ -82,11 +82,11 @@ static void drop_virtio_options(xmlNode *disk)
         dkvm_xml_set(driver, options[i], NULL);
     }
     if (threads != NULL) {
-        dkvm_xml_remove(threads);
+        dkvm_undo_drop(changes, threads);
     }
 }
 
-static void undo_set(DkvmChange *change)
+static void undo_set(DkvmChanges *changes, DkvmChange *change)
 {
     if (change->node == NULL) {
         return;
@@ -95,7 +95,7 @@ static void undo_set(DkvmChange *change)
         drop_attributes(change->node);
     }
     if (leaves_virtio(change)) {
-        drop_virtio_options(change->node->parent);
+        drop_virtio_options(changes, change->node->parent);
     }
     const xmlNode *mentioned[] = {change->was, change->now};
     for (gsize i = 0; i < G_N_ELEMENTS(mentioned); i++) {
@@ -239,7 +239,7 @@ void dkvm_undo(xmlNode *domain, DkvmChanges *changes, DkvmChangeFilter filter, g
     for (guint i = 0; i < length; i++) {
         DkvmChange *change = g_ptr_array_index(changes->list, i);
         if (wanted[i] && change->kind == DKVM_CHANGE_SET) {
-            undo_set(change);
+            undo_set(changes, change);
         }
     }
     put_all_back(changes, wanted);

@@ -2,8 +2,8 @@
 /* Domain XML -> patch -> patch -> revert.  Inputs are domains; a mutator of our own changes the
  * tree, so that most of them still are. */
 #include "tests/fuzz/fuzz.h"
-#include "xslt/change.h"
 #include "tests/unit/helpers.h"
+#include "xslt/change.h"
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
@@ -78,6 +78,23 @@ static gboolean is_each_in_its_place(const xmlNode *domain)
     return TRUE;
 }
 
+/* What a device has once is there once. */
+static gboolean is_each_whole(const xmlNode *domain)
+{
+    static const char *const once[] = {"address", "alias", "boot",   "driver",
+                                       "master",  "model", "source", "target"};
+    const xmlNode *devices = dkvm_xml_child(domain, "devices");
+    for (const xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
+         n = dkvm_xml_element(n->next)) {
+        for (gsize i = 0; i < G_N_ELEMENTS(once); i++) {
+            if (count(n, once[i]) > 1) {
+                return FALSE;
+            }
+        }
+    }
+    return TRUE;
+}
+
 /* As libvirt prints domains: nothing of ours in it yet, and what there is once is there once. */
 static gboolean is_ordinary(const DkvmDoc *doc)
 {
@@ -90,7 +107,7 @@ static gboolean is_ordinary(const DkvmDoc *doc)
             return FALSE;
         }
     }
-    return is_plain(domain) && is_each_in_its_place(domain) &&
+    return is_plain(domain) && is_each_in_its_place(domain) && is_each_whole(domain) &&
            dkvm_xml_child_ns(dkvm_xml_child(domain, "metadata"), "darwin", DKVM_NS) == NULL;
 }
 
