@@ -27,6 +27,8 @@ typedef struct {
     gboolean undone;  /* working: the last dkvm_undo() took it back */
     gboolean touched; /* working: the user changed or removed what we wrote */
     gboolean edited;  /* working: the same of any change of its unit */
+    gboolean needed;  /* working: what the user has made since cannot be without it */
+    gboolean doubled; /* working: the user has put one of their own beside it, which QEMU prefers */
 } DkvmChange;
 
 /* A list that owns its changes and, through STORE, their elements. */

@@ -364,6 +364,23 @@ static void align(xmlNode *domain, DkvmChanges *changes)
 
 /* ---- all ---- */
 
+/* A second "-cpu" after ours: QEMU takes the last one. */
+static gboolean is_doubled(xmlNode *domain, const DkvmChanges *changes, const DkvmChange *change)
+{
+    if (change->kind != DKVM_CHANGE_ADD || change->node == NULL ||
+        !g_str_has_prefix(change->at, "qemu:commandline/option[") || strchr(change->at, '#')) {
+        return FALSE;
+    }
+    g_autofree char *second = g_strconcat(change->at, "#1", NULL);
+    for (guint i = 0; i < changes->list->len; i++) {
+        const DkvmChange *other = g_ptr_array_index(changes->list, i);
+        if (g_str_equal(other->at, second)) {
+            return FALSE; /* there were two before */
+        }
+    }
+    return dkvm_locator_find(domain, second) != NULL;
+}
+
 void dkvm_edited_look(xmlNode *domain, DkvmChanges *changes)
 {
     align(domain, changes);
@@ -372,6 +389,8 @@ void dkvm_edited_look(xmlNode *domain, DkvmChanges *changes)
         DkvmChange *change = g_ptr_array_index(changes->list, i);
         change->node = dkvm_locator_find(domain, change->at);
         change->touched = is_edited(change);
+        change->doubled = !change->touched && is_doubled(domain, changes, change);
+        change->touched |= change->doubled;
         if (change->touched) {
             g_hash_table_add(edited, change->unit);
         }

@@ -7,15 +7,19 @@
 #include "xslt/domain.h"
 #include "xslt/edited.h"
 #include "xslt/marker.h"
+#include "xslt/needs.h"
 #include "xslt/report.h"
 #include "xslt/undo.h"
 
 /* The shape that we added does not outlive the number that it was for: libvirt refuses a topology
- * that is not the product. */
+ * that is not the product.  An option that the user has put another one beside is still ours. */
 static gboolean is_ours(const DkvmChange *change, gpointer data)
 {
     gboolean shape = change->kind == DKVM_CHANGE_ADD && g_str_equal(change->at, "cpu/topology");
-    return !change->edited || (shape && !change->touched);
+    if (change->needed) {
+        return FALSE;
+    }
+    return !change->edited || change->doubled || (shape && !change->touched);
 }
 
 /* libvirt sorts disks by bus: back into the order that they had, which decides what boots. */
@@ -70,11 +74,13 @@ static void report_all(DkvmPatched *patched, const DkvmChanges *changes)
     g_autoptr(GHashTable) said = g_hash_table_new(g_str_hash, g_str_equal);
     for (guint i = 0; i < changes->list->len; i++) {
         const DkvmChange *change = g_ptr_array_index(changes->list, i);
-        if (!change->edited) {
+        if (is_ours(change, NULL)) {
             g_ptr_array_add(patched->done, dkvm_report_change(change, TRUE));
         } else if (g_hash_table_add(said, change->unit)) {
-            g_ptr_array_add(patched->kept, g_strdup_printf("%s: %s: changed by you, left as it is",
-                                                           change->part, change->unit));
+            g_ptr_array_add(
+                patched->kept,
+                g_strdup_printf("%s: %s: %s, left as it is", change->part, change->unit,
+                                change->needed ? "needed by what you changed" : "changed by you"));
         }
     }
 }
@@ -83,6 +89,7 @@ static void take_everything_back(xmlNode *domain, DkvmMarker *marker)
 {
     dkvm_commandline_group(domain);
     dkvm_edited_look(domain, marker->changes);
+    dkvm_needs_look(domain, marker->changes);
     g_autoptr(GHashTable) added = dkvm_added_before_undo(domain, marker, is_ours, NULL);
     dkvm_undo(domain, marker->changes, is_ours, NULL);
     dkvm_addresses_free_names(domain, marker->changes);

@@ -274,11 +274,42 @@ static gboolean pass(DkvmRun *run, GError **error)
     return TRUE;
 }
 
-static gboolean has_unit(const DkvmChanges *changes, const char *unit)
+/* The device of the tree that the stylesheets saw that NODE is or belongs to; NULL if it is none.
+ */
+static const xmlNode *device_of(const DkvmRun *run, const xmlNode *node)
 {
-    for (guint i = 0; i < changes->list->len; i++) {
-        const DkvmChange *change = g_ptr_array_index(changes->list, i);
-        if (g_str_equal(change->unit, unit)) {
+    const xmlNode *devices = dkvm_xml_child(run->base, "devices");
+    while (node != NULL && node->parent != devices) {
+        node = node->parent;
+    }
+    return devices != NULL ? node : NULL;
+}
+
+/* Whether OLD, of the last time, and FRESH are about the same thing.  A disk may have got another
+ * name with the fresh change. */
+static gboolean is_same_unit(const DkvmRun *run, const DkvmChange *old, const DkvmChange *fresh)
+{
+    if (g_str_equal(old->unit, fresh->unit)) {
+        return TRUE;
+    }
+    const xmlNode *device = device_of(run, old->node);
+    return device != NULL && device == device_of(run, fresh->base);
+}
+
+static gboolean has_old_unit(const DkvmRun *run, const DkvmChange *fresh)
+{
+    for (guint i = 0; i < run->marker->changes->list->len; i++) {
+        if (is_same_unit(run, g_ptr_array_index(run->marker->changes->list, i), fresh)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+static gboolean has_fresh_unit(const DkvmRun *run, const DkvmChange *old)
+{
+    for (guint i = 0; i < run->fresh->list->len; i++) {
+        if (is_same_unit(run, old, g_ptr_array_index(run->fresh->list, i))) {
             return TRUE;
         }
     }
@@ -311,7 +342,7 @@ static gboolean find_units_to_redo(DkvmRun *run)
     gboolean more = FALSE;
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
         const DkvmChange *old = g_ptr_array_index(run->marker->changes->list, i);
-        if (g_hash_table_contains(run->keep, old->unit) && has_unit(run->fresh, old->unit)) {
+        if (g_hash_table_contains(run->keep, old->unit) && has_fresh_unit(run, old)) {
             g_hash_table_remove(run->keep, old->unit);
             more |= g_hash_table_add(run->redo, g_strdup(old->unit));
         }
@@ -333,7 +364,7 @@ gboolean dkvm_run_is_chosen_since(const DkvmRun *run, const DkvmChange *change)
     g_autofree char *macos = dkvm_macos_text(run->macos);
     if (!run->patched->was_patched || g_strcmp0(run->marker->macos, macos) != 0 ||
         !g_strv_contains(parts, change->part) || dkvm_run_is_forced(change, run) ||
-        has_unit(run->marker->changes, change->unit)) {
+        has_old_unit(run, change)) {
         return FALSE;
     }
     for (guint i = 0; i < run->fresh->list->len; i++) {
@@ -353,7 +384,7 @@ gboolean dkvm_run_has_pinned_unit(const DkvmRun *run, const DkvmChange *change)
     }
     for (guint i = 0; i < run->marker->changes->list->len; i++) {
         const DkvmChange *old = g_ptr_array_index(run->marker->changes->list, i);
-        if (dkvm_run_is_pinned(old, run) && g_str_equal(old->unit, change->unit)) {
+        if (dkvm_run_is_pinned(old, run) && is_same_unit(run, old, change)) {
             return TRUE;
         }
     }

@@ -229,6 +229,34 @@ static void check_devices_stay(Bench *bench, const Golden *golden, const Host *h
     expect_reverted(golden, host, what, reverted);
 }
 
+/* Another macOS that some of the devices do not work with: the way back is not lost. */
+static void check_way_back(Bench *bench, const Golden *golden, const Host *host,
+                           const DkvmDomainState *state, const char *first, const char *second)
+{
+    Options only_first = {.macos = (char *)first}, only_second = {.macos = (char *)second};
+    g_autofree char *before = patch_golden(bench, golden, host, golden->text, state, &only_first);
+    g_autofree char *after =
+        before ? patch_golden(bench, golden, host, before, state, &only_second) : NULL;
+    if (after == NULL) {
+        return;
+    }
+    g_autofree char *what = g_strdup_printf("macos %s, then %s, then reverted", first, second);
+    g_autofree char *reverted = must_revert(after);
+    expect_reverted(golden, host, what, reverted);
+}
+
+static void test_way_back(gconstpointer data)
+{
+    const Host *host = data;
+    g_auto(Bench) bench = bench_new(host);
+    for (guint i = 0; i < inputs->len; i++) {
+        const Golden *golden = inputs->pdata[i];
+        check_way_back(&bench, golden, host, &as_installed, "14", "10.13");
+        check_way_back(&bench, golden, host, &as_installed, "15", "10.6");
+        check_way_back(&bench, golden, host, &as_empty, "10.13", "15");
+    }
+}
+
 static void test_upgraded(gconstpointer data)
 {
     const Host *host = data;
@@ -485,6 +513,7 @@ int main(int argc, char **argv)
             g_test_add_data_func(path, &hosts[h], over_all[t].test);
         }
     }
+    g_test_add_data_func("/patch/way-back", &hosts[0], test_way_back);
     g_test_add_func("/patch/admin", test_admin);
     g_test_add_func("/patch/admin-refused", test_admin_refused);
     g_test_add_func("/patch/key-too-long", test_key_too_long);

@@ -183,6 +183,47 @@ static void test_words_of_the_user_stay(void)
     assert_lacks(off, "<option");
 }
 
+/* QEMU takes the last -cpu: one that the user put after ours stays, on every way. */
+static void test_second_cpu(void)
+{
+    static const char own[] = "    <qemu:arg value='-cpu'/>\n    <qemu:arg value='host'/>\n"
+                              "  </qemu:commandline>";
+    g_auto(Bench) bench = bench_new(&hosts[0]);
+    g_autofree char *once = must_patch(&bench, plain_domain, &as_installed, NULL);
+    g_autofree char *with = replaced(once, "  </qemu:commandline>", own);
+    g_autofree char *again = must_patch(&bench, with, &as_installed, NULL);
+    g_assert_cmpstr(again, ==, with);
+    g_autoptr(DkvmPatched) off = revert(with, FALSE);
+    assert_contains(off->xml, own);
+    assert_lacks(off->xml, "Cascadelake");
+    assert_lacks(off->xml, "isa-applesmc");
+}
+
+/* What libvirt would refuse to be without stays: ACPI for the user's own UEFI, a USB controller for
+ * their USB device where the original had none. */
+static void test_needed_by_own(void)
+{
+    static const char xhci[] =
+        "model='qemu-xhci'>\n"
+        "      <address type='pci' domain='0x0000' bus='0x00' slot='0x1d' function='0x0'/>\n"
+        "    </controller>";
+    g_autofree char *no_acpi = replaced(plain_domain, "    <acpi/>\n", "");
+    g_autofree char *original = replaced(no_acpi, xhci, "model='none'/>");
+    g_autofree char *once = patched_text(original, &as_installed);
+    g_autofree char *uefi =
+        replaced(once, "<boot dev='hd'/>",
+                 "<loader readonly='yes' type='pflash'>/own.fd</loader><boot dev='hd'/>");
+    g_autofree char *usb =
+        replaced(uefi, "  </devices>", "    <redirdev bus='usb' type='spicevmc'/>\n  </devices>");
+    g_autoptr(DkvmPatched) off = revert(usb, FALSE), plain = revert(once, FALSE);
+    assert_contains(off->xml, "<acpi/>");
+    assert_contains(off->xml, "<loader readonly='yes' type='pflash'>/own.fd</loader>");
+    assert_contains(off->xml, "model='qemu-xhci'");
+    assert_lacks(off->xml, "model='none'");
+    assert_lacks(off->xml, "<input type='tablet'");
+    g_assert_cmpstr(plain->xml, ==, original);
+}
+
 static void test_declared_before(void)
 {
     g_autoptr(GString) text = g_string_new(plain_domain);
@@ -303,6 +344,8 @@ int main(int argc, char **argv)
     g_test_add_func("/revert/prefixes", test_prefixes);
     g_test_add_func("/revert/prefix-taken", test_prefix_taken);
     g_test_add_func("/revert/words-of-the-user", test_words_of_the_user_stay);
+    g_test_add_func("/revert/second-cpu", test_second_cpu);
+    g_test_add_func("/revert/needed-by-own", test_needed_by_own);
     g_test_add_func("/revert/declared-before", test_declared_before);
     g_test_add_func("/revert/empty-metadata", test_empty_metadata);
     g_test_add_func("/revert/order-of-disks", test_order_of_disks);
