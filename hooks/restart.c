@@ -135,7 +135,7 @@ static const char *refusal_now(Restart *restart)
 
 /* ---- carrying the install medium over ---- */
 
-static DkvmPatched *make_carried(const char *xml, gpointer data, GError **error)
+static DkvmPatched *make_carried(DkvmUpdate *update, const char *xml, gpointer data, GError **error)
 {
     Restart *restart = data;
     DkvmLink *link = restart->link;
@@ -147,10 +147,10 @@ static DkvmPatched *make_carried(const char *xml, gpointer data, GError **error)
     if (patcher == NULL) {
         return NULL;
     }
-    DkvmDomainState state =
-        dkvm_connection_state(restart->domain, carried, dkvm_tools_facts(tools));
-    DkvmPatched *patched =
-        dkvm_patch(patcher, carried, strlen(carried), name_of(restart), &state, NULL, error);
+    DkvmDoc *doc = dkvm_xml_parse(carried, strlen(carried), name_of(restart), error);
+    DkvmPatched *patched = doc ? dkvm_connection_patch(update, patcher, doc, carried,
+                                                       dkvm_tools_facts(tools), NULL, error)
+                               : NULL;
     dkvm_tools_give_back(tools, patcher);
     if (patched != NULL) {
         patched->changed = TRUE;
@@ -160,7 +160,8 @@ static DkvmPatched *make_carried(const char *xml, gpointer data, GError **error)
     return patched;
 }
 
-static DkvmPatched *make_as_before(const char *xml, gpointer data, GError **error)
+static DkvmPatched *make_as_before(DkvmUpdate *update, const char *xml, gpointer data,
+                                   GError **error)
 {
     Restart *restart = data;
     if (restart->after == NULL || !g_str_equal(xml, restart->after)) {

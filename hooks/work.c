@@ -46,7 +46,7 @@ static gboolean count_store(Look *look)
     return !look->set_aside;
 }
 
-static DkvmPatched *make(const char *xml, gpointer data, GError **error)
+static DkvmPatched *make(DkvmUpdate *update, const char *xml, gpointer data, GError **error)
 {
     Look *look = data;
     const char *name = virDomainGetName(look->domain);
@@ -56,14 +56,12 @@ static DkvmPatched *make(const char *xml, gpointer data, GError **error)
     if (!look->matches) {
         return NULL;
     }
-    DkvmDomainState state =
-        dkvm_connection_state_of(look->domain, root, dkvm_tools_facts(look->tools));
     DkvmPatcher *patcher = dkvm_tools_borrow(look->tools, error);
     if (patcher == NULL) {
         return NULL;
     }
-    g_autoptr(DkvmPatched) patched =
-        dkvm_patch(patcher, xml, strlen(xml), name, &state, NULL, error);
+    g_autoptr(DkvmPatched) patched = dkvm_connection_patch(
+        update, patcher, g_steal_pointer(&doc), xml, dkvm_tools_facts(look->tools), NULL, error);
     dkvm_tools_give_back(look->tools, patcher);
     if (patched != NULL && patched->changed && !count_store(look)) {
         return NULL;

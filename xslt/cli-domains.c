@@ -13,19 +13,19 @@ typedef struct {
     virDomainPtr domain;
 } Work;
 
-static DkvmPatched *make(const char *xml, gpointer data, GError **error)
+static DkvmPatched *make(DkvmUpdate *update, const char *xml, gpointer data, GError **error)
 {
     Work *work = data;
-    DkvmDomainState state = {.disks_empty = DKVM_UNKNOWN, .own_emulator = DKVM_UNKNOWN};
-    if (!work->cli->options->revert) {
-        const DkvmFacts *facts = dkvm_cli_facts(work->cli, error);
-        if (facts == NULL) {
-            return NULL;
-        }
-        state = dkvm_connection_state(work->domain, xml, facts);
+    const DkvmOptions *o = work->cli->options;
+    const char *name = virDomainGetName(work->domain);
+    if (o->revert) {
+        return dkvm_revert(xml, strlen(xml), name, !o->forget, error);
     }
-    return dkvm_cli_apply(work->cli, xml, strlen(xml), virDomainGetName(work->domain), &state,
-                          error);
+    const DkvmWishes wishes = {.model = o->model, .macos = o->macos, .set = o->set};
+    DkvmPatcher *patcher = dkvm_cli_patcher(work->cli, error);
+    DkvmDoc *doc = patcher ? dkvm_xml_parse(xml, strlen(xml), name, error) : NULL;
+    return doc ? dkvm_connection_patch(update, patcher, doc, xml, work->cli->facts, &wishes, error)
+               : NULL;
 }
 
 /* What the new definition waits for. */

@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "xslt/ahead.h"
 #include "xslt/edits.h"
 #include "xslt/loop.h"
+#include "xslt/state.h"
 #include "xslt/xml.h"
 
-#define EMPTY_ALLOCATION (64ULL * 1024 * 1024) /* covers the metadata of a preallocated qcow2 */
 #define READ_AGAIN 5
 #define EVENT_DEADLINE_MS 2000
 
@@ -121,69 +122,6 @@ char *dkvm_connection_read(virDomainPtr domain, GError **error)
     return read_xml(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE, error);
 }
 
-/* ---- state ---- */
-
-static gboolean is_empty(virDomainPtr domain, const char *target, gboolean running)
-{
-    virDomainBlockInfo info;
-    virDomainBlockStatsStruct stats;
-    if (virDomainGetBlockInfo(domain, target, &info, 0) < 0 || info.allocation > EMPTY_ALLOCATION) {
-        return FALSE;
-    }
-    return !running || (virDomainBlockStats(domain, target, &stats, sizeof stats) == 0 &&
-                        stats.wr_bytes == 0); /* -1, unknown, counts as written */
-}
-
-static gboolean is_writable(const xmlNode *disk)
-{
-    const char *device = dkvm_xml_get(disk, "device");
-    return (device == NULL || g_str_equal(device, "disk") || g_str_equal(device, "lun")) &&
-           dkvm_xml_child(disk, "readonly") == NULL;
-}
-
-static DkvmTristate disks_empty(virDomainPtr domain, const xmlNode *devices)
-{
-    gboolean running = virDomainIsActive(domain) != 0;
-    for (xmlNode *n = devices ? dkvm_xml_element(devices->children) : NULL; n != NULL;
-         n = dkvm_xml_element(n->next)) {
-        const char *target = dkvm_xml_get(dkvm_xml_child(n, "target"), "dev");
-        if (dkvm_xml_is(n, "disk") && is_writable(n) &&
-            (target == NULL || !is_empty(domain, target, running))) {
-            return DKVM_NO;
-        }
-    }
-    return DKVM_YES;
-}
-
-static DkvmTristate can_use_emulator(virDomainPtr domain, const xmlNode *devices,
-                                     const DkvmFacts *facts)
-{
-    g_autofree char *path = dkvm_xml_text(dkvm_xml_child(devices, "emulator"));
-    if (*path == '\0' || g_strcmp0(path, facts->emulator) == 0) {
-        return DKVM_UNKNOWN;
-    }
-    char *caps =
-        virConnectGetDomainCapabilities(virDomainGetConnect(domain), path, "x86_64", NULL, NULL, 0);
-    DkvmTristate answer = caps ? DKVM_YES : DKVM_NO;
-    free(caps);
-    return answer;
-}
-
-DkvmDomainState dkvm_connection_state_of(virDomainPtr domain, const xmlNode *root,
-                                         const DkvmFacts *facts)
-{
-    const xmlNode *devices = dkvm_xml_child(root, "devices");
-    return (DkvmDomainState){.disks_empty = disks_empty(domain, devices),
-                             .own_emulator = can_use_emulator(domain, devices, facts)};
-}
-
-DkvmDomainState dkvm_connection_state(virDomainPtr domain, const char *xml, const DkvmFacts *facts)
-{
-    g_autoptr(DkvmDoc) doc = dkvm_xml_parse(xml, strlen(xml), virDomainGetName(domain), NULL);
-    return doc ? dkvm_connection_state_of(domain, xmlDocGetRootElement(doc), facts)
-               : (DkvmDomainState){.disks_empty = DKVM_UNKNOWN, .own_emulator = DKVM_UNKNOWN};
-}
-
 /* ---- storing ---- */
 
 static gboolean define(virDomainPtr domain, const char *xml, GError **error)
@@ -219,16 +157,94 @@ static void undefine_again(virDomainPtr domain, GError **error)
                 "%s was undefined by somebody else while it was patched, and stays so", name);
 }
 
+/* ---- the second read ---- */
+
+/* The definition read again directly before it is stored.  With the fence of edits.h this takes two
+ * turns, so it begins while the new definition is being proven, which takes about as long. */
+typedef struct {
+    virDomainPtr domain;
+    DkvmAhead *ahead; /* NULL: it is not being read */
+    DkvmEdits *edits; /* what comes from then on */
+    char *xml;        /* NULL with an error */
+    GError *error;
+} Again;
+
+static void again_clear(Again *again)
+{
+    g_clear_pointer(&again->ahead, dkvm_ahead_wait);
+    g_clear_pointer(&again->edits, dkvm_edits_free);
+    g_clear_pointer(&again->xml, g_free);
+    g_clear_error(&again->error);
+}
+
+static void read_again(gpointer data)
+{
+    Again *again = data;
+    again->edits = dkvm_edits_watch(again->domain);
+    again->xml = dkvm_connection_read(again->domain, &again->error);
+}
+
+static void begin_again(Again *again)
+{
+    again_clear(again);
+    again->ahead = dkvm_ahead_start(read_again, again);
+}
+
+static void finish_again(Again *again)
+{
+    if (again->ahead == NULL) {
+        read_again(again);
+    }
+    g_clear_pointer(&again->ahead, dkvm_ahead_wait);
+}
+
+/* ---- one update ---- */
+
+struct DkvmUpdate {
+    virDomainPtr domain;
+    gboolean store;
+    Again again;
+    DkvmAsk *ask; /* of the patch that is being made */
+};
+
+static void on_nearly_done(gpointer data)
+{
+    DkvmUpdate *update = data;
+    if (update->store) {
+        begin_again(&update->again);
+    }
+}
+
+static const DkvmDomainState *answer(gpointer data)
+{
+    DkvmUpdate *update = data;
+    return dkvm_ask_answer(update->ask);
+}
+
+DkvmPatched *dkvm_connection_patch(DkvmUpdate *update, DkvmPatcher *patcher, DkvmDoc *doc,
+                                   const char *xml, const DkvmFacts *facts,
+                                   const DkvmWishes *wishes, GError **error)
+{
+    g_autoptr(DkvmAsk) ask = dkvm_ask_new(update->domain, xmlDocGetRootElement(doc), facts);
+    DkvmPatchCalls calls = {.state = answer, .nearly_done = on_nearly_done, .data = update};
+    dkvm_ask_start(ask);
+    update->ask = ask;
+    return dkvm_patch_doc(patcher, doc, xml, strlen(xml), virDomainGetName(update->domain), &calls,
+                          wishes, error);
+}
+
 /* Stores NEW over OLD, unless the definition is not OLD any more (then *MOVED). */
-static gboolean store_over(virDomainPtr domain, const char *old, const char *new_xml,
+static gboolean store_over(DkvmUpdate *update, const char *old, const char *new_xml,
                            gboolean *moved, GError **error)
 {
-    g_autoptr(DkvmEdits) edits = dkvm_edits_watch(domain);
-    g_autofree char *again = dkvm_connection_read(domain, error);
-    if (again == NULL) {
+    virDomainPtr domain = update->domain;
+    Again *again = &update->again;
+    finish_again(again);
+    if (again->xml == NULL) {
+        g_propagate_error(error, g_steal_pointer(&again->error));
         return FALSE;
     }
-    *moved = !g_str_equal(again, old);
+    *moved = !g_str_equal(again->xml, old);
     if (*moved) {
         return FALSE;
     }
@@ -238,7 +254,7 @@ static gboolean store_over(virDomainPtr domain, const char *old, const char *new
     /* libvirtd's main loop sends the events that are due before it reads the next call: after one
      * more call all events up to our own are on the way ahead of its reply. */
     virDomainIsActive(domain);
-    DkvmEditsSeen seen = dkvm_edits_seen(edits, 1, EVENT_DEADLINE_MS);
+    DkvmEditsSeen seen = dkvm_edits_seen(again->edits, 1, EVENT_DEADLINE_MS);
     if (seen.undefined && seen.made_anew) {
         undefine_again(domain, error);
     } else if (seen.changes > 1) {
@@ -247,18 +263,28 @@ static gboolean store_over(virDomainPtr domain, const char *old, const char *new
     return TRUE;
 }
 
+/* Once.  *MOVED: the definition changed meanwhile, so it is to be done again. */
+static DkvmPatched *try_update(virDomainPtr domain, DkvmMake make, gpointer data, gboolean store,
+                               gboolean *stored, gboolean *moved, GError **error)
+{
+    DkvmUpdate update = {.domain = domain, .store = store, .again.domain = domain};
+    g_autofree char *old = dkvm_connection_read(domain, error);
+    g_autoptr(DkvmPatched) patched = old ? make(&update, old, data, error) : NULL;
+    if (patched != NULL && patched->changed && store) {
+        *stored = store_over(&update, old, patched->xml, moved, error);
+    }
+    again_clear(&update.again);
+    return g_steal_pointer(&patched);
+}
+
 DkvmPatched *dkvm_connection_update(virDomainPtr domain, DkvmMake make, gpointer data,
                                     gboolean store, gboolean *stored, GError **error)
 {
     *stored = FALSE;
     for (guint try = 0; try < READ_AGAIN; try++) {
         gboolean moved = FALSE;
-        g_autofree char *old = dkvm_connection_read(domain, error);
-        g_autoptr(DkvmPatched) patched = old ? make(old, data, error) : NULL;
-        if (patched == NULL || !patched->changed || !store) {
-            return g_steal_pointer(&patched);
-        }
-        *stored = store_over(domain, old, patched->xml, &moved, error);
+        g_autoptr(DkvmPatched) patched =
+            try_update(domain, make, data, store, stored, &moved, error);
         if (!moved) {
             return g_steal_pointer(&patched);
         }

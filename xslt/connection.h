@@ -21,17 +21,20 @@ virDomainPtr dkvm_connection_find(virConnectPtr conn, const char *name, GError *
  * (a password would be lost on storing otherwise).  New string (g_free). */
 char *dkvm_connection_read(virDomainPtr domain, GError **error);
 
-/* What cannot be read in XML: disks, running, the emulator that XML names.  FACTS: the
- * connection's. */
-DkvmDomainState dkvm_connection_state(virDomainPtr domain, const char *xml, const DkvmFacts *facts);
-
-/* The same of a definition that is parsed already. */
-DkvmDomainState dkvm_connection_state_of(virDomainPtr domain, const xmlNode *root,
-                                         const DkvmFacts *facts);
+/* One update of one definition; see dkvm_connection_update(). */
+typedef struct DkvmUpdate DkvmUpdate;
 
 /* Makes the new definition from the current one.  Returns NULL with an error; NULL without one:
  * there is nothing to make of this definition. */
-typedef DkvmPatched *(*DkvmMake)(const char *xml, gpointer data, GError **error);
+typedef DkvmPatched *(*DkvmMake)(DkvmUpdate *update, const char *xml, gpointer data,
+                                 GError **error);
+
+/* For a DkvmMake: dkvm_patch_doc() of XML, which DOC was parsed from, with what libvirt says of the
+ * domain.  What is asked of libvirt is asked while there is something else to do.  FACTS: the
+ * connection's; WISHES may be NULL.  DOC goes over to it. */
+DkvmPatched *dkvm_connection_patch(DkvmUpdate *update, DkvmPatcher *patcher, DkvmDoc *doc,
+                                   const char *xml, const DkvmFacts *facts,
+                                   const DkvmWishes *wishes, GError **error);
 
 /* Reads the definition, lets MAKE make the new one and stores it.  libvirt has no compare-and-swap:
  * the definition is read again directly before it is stored and MAKE called again if it changed;

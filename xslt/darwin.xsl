@@ -7,7 +7,7 @@
      domain   as the user has it (what dkvm changed before is taken back, apart from devices that work);
               <qemu:commandline> holds <option name='-x' value='y'/> instead of <qemu:arg> words
      facts    what this host can do (input.c)
-     models   models.xml
+     models   models.xml; what has from= has number= too, that version as in choices
      choices  model, macos, number (10.15 = 1015, 14 = 1400, unknown = 0), osk and every other key of the set option
 
      The result is the domain as it should be.  Elements are told apart by their dkvm-id attribute: copy
@@ -30,9 +30,8 @@
 
   <!-- The rows of models.xml that hold for this macOS; of a kind the last. -->
   <xsl:variable name="v" select="number($choices/@number)"/>
-  <xsl:variable name="rows" select="/dkvm:input/models/devices/*[($v = 0 and @version = 'unknown')
-      or ($v &gt; 0 and not(@version) and (not(@from) or substring-before(concat(@from, '.'), '.') * 100
-                         + concat('0', substring-after(@from, '.')) &lt;= $v))]"/>
+  <xsl:variable name="rows" select="/dkvm:input/models/devices/*[not(@number &gt; $v)
+                                    and (@version = 'unknown') = ($v = 0)]"/>
 
   <!-- Nothing is installed yet: no disk that could be written to, or all of them known to be empty. -->
   <xsl:variable name="fresh" select="$facts/state/@disks-empty = 'yes' or
@@ -106,8 +105,7 @@
 
   <xsl:template name="warn-kvm">
     <xsl:param name="penryn"/>
-    <xsl:for-each select="/dkvm:input/models/needs/feature[$v &gt;= substring-before(concat(@from, '.'), '.') * 100
-                          + concat('0', substring-after(@from, '.'))]">
+    <xsl:for-each select="/dkvm:input/models/needs/feature[$v &gt;= @number]">
       <xsl:if test="$facts/host/feature[@name = current()/@name and @present = 'no']">
         <xsl:message>warning|macOS <xsl:value-of select="concat($choices/@macos, ' needs ', @name)"/>, which this host's CPU does not have; it will not start</xsl:message>
       </xsl:if>

@@ -236,9 +236,9 @@
     <xsl:if test="$bus != string(target/@bus)"><xsl:value-of select="$bus"/></xsl:if>
   </xsl:template>
 
-  <!-- All moves, as " bus:position " words. -->
+  <!-- All moves, as "bus:position " words after a first one for position 0. -->
   <xsl:variable name="moves">
-    <xsl:text> </xsl:text>
+    <xsl:text> :0 </xsl:text>
     <xsl:for-each select="$domain/devices/disk">
       <xsl:call-template name="disk-move"/>
       <xsl:value-of select="concat(':', position(), ' ')"/>
@@ -248,7 +248,9 @@
   <!-- Where disks move to a bus, the disks that are there move up as well, so that all keep their order and the
        same one boots: libvirt sorts the disks of a bus by target. -->
   <xsl:template name="disk-seat">
-    <xsl:variable name="move"><xsl:call-template name="disk-move"/></xsl:variable>
+    <xsl:param name="position"/>
+    <xsl:variable name="move" select="substring-after(substring-before($moves,
+        concat(':', $position, ' ')), concat(':', $position - 1, ' '))"/>
     <xsl:choose>
       <xsl:when test="$move != ''"><xsl:value-of select="$move"/></xsl:when>
       <xsl:when test="(not(@device) or @device = 'disk')
@@ -259,16 +261,18 @@
   </xsl:template>
 
   <xsl:variable name="seats">
-    <xsl:text> </xsl:text>
+    <xsl:text> :0 </xsl:text>
     <xsl:for-each select="$domain/devices/disk">
-      <xsl:call-template name="disk-seat"/>
+      <xsl:call-template name="disk-seat"><xsl:with-param name="position" select="position()"/></xsl:call-template>
       <xsl:value-of select="concat(':', position(), ' ')"/>
     </xsl:for-each>
   </xsl:variable>
 
   <xsl:template match="devices/disk">
-    <xsl:call-template name="disk-note"/>
-    <xsl:variable name="seat"><xsl:call-template name="disk-seat"/></xsl:variable>
+    <xsl:variable name="position" select="count(preceding-sibling::disk) + 1"/>
+    <xsl:variable name="seat" select="substring-after(substring-before($seats,
+        concat(':', $position, ' ')), concat(':', $position - 1, ' '))"/>
+    <xsl:if test="$seat = '' or $seat = target/@bus"><xsl:call-template name="disk-note"/></xsl:if>
     <xsl:variable name="dev">
       <xsl:if test="$seat != ''">
         <xsl:call-template name="free-target">
@@ -276,7 +280,7 @@
           <xsl:with-param name="skip">
             <xsl:call-template name="seats-before">
               <xsl:with-param name="words" select="substring-before($seats,
-                                           concat(':', count(preceding-sibling::disk) + 1, ' '))"/>
+                                           concat(':', $position, ' '))"/>
               <xsl:with-param name="bus" select="concat(' ', $seat, ':')"/>
             </xsl:call-template>
           </xsl:with-param>

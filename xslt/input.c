@@ -35,13 +35,27 @@ static void set_tristate(xmlNode *node, const char *name, DkvmTristate value)
     }
 }
 
+/* Versions as numbers, once, since stylesheets compare them for each domain. */
+static void number_versions(xmlNode *node)
+{
+    for (xmlNode *n = dkvm_xml_element(node->children); n != NULL; n = dkvm_xml_element(n->next)) {
+        const char *from = dkvm_xml_get(n, "from");
+        if (from != NULL) {
+            set_number(n, "number", dkvm_macos_parse(from));
+        }
+        number_versions(n);
+    }
+}
+
 DkvmDoc *dkvm_input_new(void)
 {
     DkvmDoc *doc = xmlNewDoc(BAD_CAST "1.0");
     xmlNode *root = xmlNewDocNode(doc, NULL, BAD_CAST "input", NULL);
     xmlSetNs(root, xmlNewNs(root, BAD_CAST DKVM_NS, BAD_CAST "dkvm"));
     xmlDocSetRootElement(doc, root);
-    xmlAddChild(root, xmlDocCopyNode(xmlDocGetRootElement(dkvm_models_document()), doc, 1));
+    xmlNode *models = xmlDocCopyNode(xmlDocGetRootElement(dkvm_models_document()), doc, 1);
+    number_versions(models);
+    xmlAddChild(root, models);
     return doc;
 }
 

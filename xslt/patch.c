@@ -287,13 +287,14 @@ static char *what_is_missing(const xmlNode *domain)
     return g_string_free(words, FALSE);
 }
 
-static gboolean start(DkvmRun *run, const char *text, gsize length, const char *what,
+/* Takes DOC, which may be NULL with *ERROR set. */
+static gboolean start(DkvmRun *run, DkvmDoc *doc, const char *text, gsize length, const char *what,
                       GError **error)
 {
     run->keep = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     run->redo = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     run->force = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    run->doc = dkvm_xml_parse(text, length, what, error);
+    run->doc = doc;
     run->domain = run->doc ? xmlDocGetRootElement(run->doc) : NULL;
     if (run->doc == NULL || !dkvm_domain_check(run->domain, what, error)) {
         return FALSE;
@@ -313,10 +314,10 @@ static gboolean start(DkvmRun *run, const char *text, gsize length, const char *
     return TRUE;
 }
 
-static gboolean run_patch(DkvmRun *run, const char *text, gsize length, const char *what,
-                          const DkvmWishes *wishes, GError **error)
+static gboolean run_patch(DkvmRun *run, DkvmDoc *doc, const char *text, gsize length,
+                          const char *what, const DkvmWishes *wishes, GError **error)
 {
-    if (!start(run, text, length, what, error)) {
+    if (!start(run, doc, text, length, what, error)) {
         return FALSE;
     }
     dkvm_edited_look(run->domain, run->marker->changes);
@@ -359,14 +360,33 @@ static gboolean proves_itself(DkvmRun *run)
     return dkvm_node_equal(run->domain, run->base);
 }
 
+static gboolean patches_to_itself(DkvmRun *run, const char *what, GError **error)
+{
+    const char *xml = run->patched->xml;
+    gsize length = strlen(xml);
+    g_auto(DkvmRun) again = {.patcher = run->patcher, .calls = run->calls, .state = run->state};
+    DkvmDoc *doc = dkvm_xml_parse(xml, length, what, error);
+    return run_patch(&again, doc, xml, length, what, NULL, error) &&
+           g_str_equal(again.patched->xml, xml);
+}
+
+static void say_nearly_done(const DkvmRun *run)
+{
+    if (run->calls->nearly_done != NULL && run->patched->changed) {
+        run->calls->nearly_done(run->calls->data);
+    }
+}
+
 /* patch(patch(x)) = patch(x). */
 static gboolean prove(DkvmRun *run, const char *what, GError **error)
 {
     g_autoptr(GError) inner = NULL;
-    g_auto(DkvmRun) again = {.patcher = run->patcher, .state = run->state};
-    const char *xml = run->patched->xml;
-    if (proves_itself(run) || (run_patch(&again, xml, strlen(xml), what, NULL, &inner) &&
-                               g_str_equal(again.patched->xml, xml))) {
+    say_nearly_done(run);
+    if (proves_itself(run)) {
+        return TRUE;
+    }
+    if (patches_to_itself(run, what, &inner)) {
+        say_nearly_done(run);
         return TRUE;
     }
     const GPtrArray *admin = run->patcher->admin;
@@ -381,12 +401,26 @@ static gboolean prove(DkvmRun *run, const char *what, GError **error)
     return FALSE;
 }
 
-DkvmPatched *dkvm_patch(DkvmPatcher *patcher, const char *text, gsize length, const char *what,
-                        const DkvmDomainState *state, const DkvmWishes *wishes, GError **error)
+DkvmPatched *dkvm_patch_doc(DkvmPatcher *patcher, DkvmDoc *doc, const char *text, gsize length,
+                            const char *what, const DkvmPatchCalls *calls, const DkvmWishes *wishes,
+                            GError **error)
 {
-    g_auto(DkvmRun) run = {.patcher = patcher, .state = state};
-    if (!run_patch(&run, text, length, what, wishes, error) || !prove(&run, what, error)) {
+    g_auto(DkvmRun) run = {.patcher = patcher, .calls = calls};
+    if (!run_patch(&run, doc, text, length, what, wishes, error) || !prove(&run, what, error)) {
         return NULL;
     }
     return g_steal_pointer(&run.patched);
+}
+
+static const DkvmDomainState *known_state(gpointer data)
+{
+    return data;
+}
+
+DkvmPatched *dkvm_patch(DkvmPatcher *patcher, const char *text, gsize length, const char *what,
+                        const DkvmDomainState *state, const DkvmWishes *wishes, GError **error)
+{
+    DkvmPatchCalls calls = {.state = known_state, .data = (gpointer)state};
+    DkvmDoc *doc = dkvm_xml_parse(text, length, what, error);
+    return dkvm_patch_doc(patcher, doc, text, length, what, &calls, wishes, error);
 }

@@ -55,6 +55,21 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmPatcher, dkvm_patcher_free)
 DkvmPatched *dkvm_patch(DkvmPatcher *patcher, const char *text, gsize length, const char *what,
                         const DkvmDomainState *state, const DkvmWishes *wishes, GError **error);
 
+/* For a caller that has to wait for somebody else meanwhile. */
+typedef struct {
+    /* Asked once, when it is needed; what it returns outlives the patch. */
+    const DkvmDomainState *(*state)(gpointer data);
+    /* The result will be another definition, and what remains is a short proof.  Comes again where
+     * that took longer.  May be NULL. */
+    void (*nearly_done)(gpointer data);
+    gpointer data;
+} DkvmPatchCalls;
+
+/* The same of a definition that is parsed already: DOC, which goes over to it, is TEXT. */
+DkvmPatched *dkvm_patch_doc(DkvmPatcher *patcher, DkvmDoc *doc, const char *text, gsize length,
+                            const char *what, const DkvmPatchCalls *calls, const DkvmWishes *wishes,
+                            GError **error);
+
 /* TEXT (that dkvm_patch() or dkvm_revert() took) in the form that their results have, to compare
  * with.  New string. */
 char *dkvm_patch_canonical(const char *text, gsize length);

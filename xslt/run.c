@@ -17,6 +17,14 @@ void dkvm_run_forget_pass(DkvmRun *run)
     g_clear_pointer(&run->target, xmlFreeDoc);
 }
 
+const DkvmDomainState *dkvm_run_state(DkvmRun *run)
+{
+    if (run->state == NULL) {
+        run->state = run->calls->state(run->calls->data);
+    }
+    return run->state;
+}
+
 /* ---- what the user wants ---- */
 
 static void choose(DkvmRun *run, const char *key, const char *value)
@@ -88,7 +96,7 @@ static void redo_for_other_macos(DkvmRun *run)
 {
     g_autofree char *now = dkvm_macos_text(run->macos);
     if (run->marker->macos == NULL || g_str_equal(run->marker->macos, now) ||
-        run->state->disks_empty != DKVM_YES) {
+        dkvm_run_state(run)->disks_empty != DKVM_YES) {
         return;
     }
     /* On another machine every address is part of the decision. */
@@ -224,7 +232,7 @@ static gboolean fill_input(DkvmRun *run, DkvmVcpus *vcpus, GError **error)
         return fill_input(run, vcpus, error);
     }
     DkvmInput input = {.facts = run->patcher->facts,
-                       .state = run->state,
+                       .state = dkvm_run_state(run),
                        .cpu = cpu,
                        .vcpus = vcpus,
                        .model = run->model,
@@ -233,7 +241,7 @@ static gboolean fill_input(DkvmRun *run, DkvmVcpus *vcpus, GError **error)
                        .osk = run->patcher->osk,
                        .original = g_hash_table_size(run->keep) == 0};
     dkvm_input_fill(run->patcher->input, &input);
-    if (run->patcher->admin != NULL) {
+    if (run->patcher->admin != NULL && run->patcher->admin->len > 0) {
         dkvm_input_fill(run->patcher->admin_input, &input);
     }
     return TRUE;

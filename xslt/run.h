@@ -16,8 +16,9 @@ struct DkvmPatcher {
 /* One run over one domain. */
 typedef struct {
     DkvmPatcher *patcher;
-    const DkvmDomainState *state;
-    DkvmDoc *doc; /* the definition as it is; the result is made of it */
+    const DkvmPatchCalls *calls;
+    const DkvmDomainState *state; /* NULL: not asked yet */
+    DkvmDoc *doc;                 /* the definition as it is; the result is made of it */
     xmlNode *domain;
     DkvmMarker *marker;
     DkvmMacos macos;
@@ -39,6 +40,9 @@ void dkvm_run_take_wishes(DkvmRun *run, const DkvmWishes *wishes);
 
 /* Asks the stylesheets: fills base, numbered, target and fresh, and the units in keep and redo. */
 gboolean dkvm_run_passes(DkvmRun *run, GError **error);
+
+/* What cannot be read in the XML; waits for whoever finds it out. */
+const DkvmDomainState *dkvm_run_state(DkvmRun *run);
 
 /* Frees what the last pass made. */
 void dkvm_run_forget_pass(DkvmRun *run);
