@@ -125,7 +125,9 @@ static int about_devices(const DkvmReport *report, const Options *o, GError **er
         return DKVM_ERROR_USAGE;
     for (guint i = 0; i < devices->len; i++) {
         DkvmDevice *device = g_ptr_array_index(devices, i);
-        g_autofree char *text = o->json ? NULL : dkvm_report_explain(report, device);
+        /* Each its own bus, so that the elements of all can go into one guest. */
+        g_autofree char *text =
+            o->json ? NULL : dkvm_report_explain(report, device, MIN(DKVM_GUEST_BUS + i, 0xff));
 
         if (text)
             (void)fprintf(stdout, "%s%s", i ? "\n" : "", text);

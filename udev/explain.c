@@ -26,6 +26,9 @@ static void say_what(const DkvmReport *report, DkvmDevice *device, GString *text
         g_string_append(text, "in no IOMMU group, ");
     g_string_append_printf(text, "%s%s.", device->driver ? "driven by " : "without a driver",
                            device->driver ? device->driver : "");
+    if (device->physical_name)
+        g_string_append_printf(text, " It is a virtual function (SR-IOV) of %s.",
+                               device->physical_name);
     if (*list)
         g_string_append_printf(text, " Modules that would take it: %s.", list);
 }
@@ -122,7 +125,7 @@ static void say_use(const DkvmReport *report, const DkvmDevice *device, GString 
         g_string_append_printf(text, "Held open by: %s.\n", holders);
 }
 
-char *dkvm_report_explain(const DkvmReport *report, DkvmDevice *device)
+char *dkvm_report_explain(const DkvmReport *report, DkvmDevice *device, guint bus)
 {
     const DkvmVerdict *verdict = dkvm_report_verdict(report, device);
     GString *text = g_string_new(NULL);
@@ -137,12 +140,12 @@ char *dkvm_report_explain(const DkvmReport *report, DkvmDevice *device)
         say_with(report, device, text);
     say_use(report, device, text);
     if (verdict->answer != DKVM_ANSWER_NO) {
-        g_autofree char *xml = dkvm_hostdev_xml(report, device);
+        g_autofree char *xml = dkvm_hostdev_xml(report, device, bus);
 
         g_string_append_printf(text,
                                "\nFor virt-manager's XML tab, inside <devices> (another bus than "
-                               "0x0a if the guest already uses it):\n\n%s",
-                               xml);
+                               "0x%02x if the guest already uses it):\n\n%s",
+                               bus, xml);
     }
     return g_string_free(text, FALSE);
 }

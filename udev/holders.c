@@ -67,6 +67,26 @@ static void add_group_node(const DkvmDevice *device, GHashTable *nodes)
         g_hash_table_add(nodes, key_of(major(st.st_rdev), minor(st.st_rdev), FALSE));
 }
 
+/* NVIDIA's own driver makes no devices in sysfs: major 195, and the minor is in /proc
+ * (nvidia-modprobe-utils.c of nvidia-modprobe).  What all its cards share (nvidiactl) says nothing
+ * about one of them. */
+static void add_nvidia_node(const DkvmDevice *device, GHashTable *nodes)
+{
+    static const char minor_label[] = "\nDevice Minor:";
+    g_autofree char *relative =
+        g_strdup_printf("/proc/driver/nvidia/gpus/%s/information", device->name);
+    g_autofree char *text = dkvm_host_text(relative, 4096);
+    const char *at = text ? strstr(text, minor_label) : NULL;
+    unsigned number;
+
+    if (!at)
+        return;
+    at += strlen(minor_label);
+    at += strspn(at, " \t");
+    if (dkvm_parse_number(at, 255, &number, NULL))
+        g_hash_table_add(nodes, key_of(195, number, FALSE));
+}
+
 static void holder_free(DkvmHolder *holder)
 {
     g_free(holder->command);
@@ -131,6 +151,7 @@ GPtrArray *dkvm_holders(const DkvmDevice *device, gboolean *complete)
 
     find_nodes(AT_FDCWD, folder, nodes, 0);
     add_group_node(device, nodes);
+    add_nvidia_node(device, nodes);
     for (guint i = 0; all >= 0 && g_hash_table_size(nodes) > 0 && i < names->len; i++) {
         const char *name = g_ptr_array_index(names, i);
 

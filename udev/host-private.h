@@ -21,6 +21,12 @@ char *dkvm_host_link(const char *path);
 GPtrArray *dkvm_host_list(const char *path);
 int dkvm_compare_names(gconstpointer a, gconstpointer b);
 
+/* The file NAME in the open directory DIR, one line of it, as dkvm_clean_text(); NULL if it is
+ * empty or not there.  g_free. */
+char *dkvm_host_line(int dir, const char *name);
+
+void dkvm_host_read_groups(
+    DkvmHost *host); /* groups.c; where a device's group is still its number */
 void dkvm_host_read_names(DkvmHost *host); /* names.c: hwdb */
 void dkvm_host_drop_modules(DkvmHost *host);
 void dkvm_host_read_storage(DkvmHost *host);  /* storage.c: mounts, swap, what is stacked */

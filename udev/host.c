@@ -143,7 +143,7 @@ static void read_facts(DkvmHost *host)
 
 /* ---- devices ---------------------------------------------------------------------------- */
 
-static char *line_of(int dir, const char *name)
+char *dkvm_host_line(int dir, const char *name)
 {
     char text[1024];
 
@@ -192,6 +192,15 @@ static gboolean has_pcie(const guchar *config, gsize length)
     return FALSE;
 }
 
+static gboolean all_ones(const guchar *bytes, gsize length)
+{
+    for (gsize i = 0; i < length; i++) {
+        if (bytes[i] != 0xff)
+            return FALSE;
+    }
+    return TRUE;
+}
+
 /* The header only: the rest is read from the device itself, byte by byte, and takes milliseconds.
  */
 static void read_header(int dir, DkvmDevice *device)
@@ -209,7 +218,8 @@ static void read_header(int dir, DkvmDevice *device)
         device->header_type = device->class_code >> 8 == 0x0604 ? 1 : 0;
         return;
     }
-    device->gone = config[0] == 0xff && config[1] == 0xff && config[2] == 0xff;
+    /* All of it: the ids alone read as ones in a virtual function (SR-IOV 1.1, 3.4.1.1). */
+    device->gone = all_ones(config, 16);
     device->header_type =
         device->gone ? (device->class_code >> 8 == 0x0604) : (config[0x0e] & 0x7f);
 }
@@ -235,7 +245,7 @@ static void read_driver(int dir, DkvmDevice *device)
 
     if (dkvm_sysfs_link_name(dir, "driver", name, sizeof name))
         device->driver = dkvm_clean_text(name, sizeof name);
-    device->driver_override = line_of(dir, "driver_override");
+    device->driver_override = dkvm_host_line(dir, "driver_override");
     if (device->driver_override && g_str_equal(device->driver_override, "(null)"))
         g_clear_pointer(&device->driver_override, g_free);
 }
@@ -250,6 +260,7 @@ static void device_free(DkvmDevice *device)
     g_free(device->device_name);
     g_free(device->class_name);
     g_free(device->reset_methods);
+    g_free(device->physical_name);
     g_clear_pointer(&device->uses, g_ptr_array_unref);
     g_free(device);
 }
@@ -295,15 +306,17 @@ static DkvmDevice *read_device(int all, const char *name, const DkvmBdf *bdf)
     device->class_code = (guint32)value;
     read_header(dir, device);
     read_driver(dir, device);
-    device->modalias = line_of(dir, "modalias");
-    device->reset_methods = line_of(dir, "reset_method");
+    device->modalias = dkvm_host_line(dir, "modalias");
+    device->reset_methods = dkvm_host_line(dir, "reset_method");
     device->boot_vga = -1;
     if (device->class_code >> 16 == 3 && dkvm_sysfs_hex(dir, "boot_vga", 1, &value))
         device->boot_vga = (int)value;
     read_bars(dir, device);
+    if (dkvm_sysfs_link_name(dir, "physfn", word, sizeof word))
+        device->physical_name = dkvm_clean_text(word, sizeof word);
     if (dkvm_sysfs_link_name(dir, "iommu_group", word, sizeof word) &&
         dkvm_parse_number(word, INT_MAX - 1, &number, NULL))
-        device->group = GINT_TO_POINTER((int)number + 1); /* resolved by read_groups() */
+        device->group = GINT_TO_POINTER((int)number + 1); /* resolved by groups.c */
     (void)close(dir);
     return device;
 }
@@ -346,7 +359,7 @@ static gboolean read_devices(DkvmHost *host, GError **error)
     return TRUE;
 }
 
-static void find_parents(DkvmHost *host)
+static void find_relatives(DkvmHost *host)
 {
     for (guint i = 0; i < host->devices->len; i++) {
         DkvmDevice *device = g_ptr_array_index(host->devices, i);
@@ -354,88 +367,10 @@ static void find_parents(DkvmHost *host)
         g_autofree char *name = g_path_get_basename(above);
 
         device->parent = g_hash_table_lookup(host->by_name, name);
-    }
-}
-
-/* ---- groups ----------------------------------------------------------------------------- */
-
-static void group_free(DkvmGroup *group)
-{
-    g_free(group->type);
-    g_ptr_array_unref(group->devices);
-    g_ptr_array_unref(group->others);
-    g_free(group);
-}
-
-static int by_number(gconstpointer a, gconstpointer b)
-{
-    const DkvmGroup *const *first = a, *const *second = b;
-
-    return ((*first)->number > (*second)->number) - ((*first)->number < (*second)->number);
-}
-
-/* Members that are no PCI devices (ACPI and platform devices, since they have an IOMMU too). */
-static void read_members(const DkvmHost *host, const char *path, DkvmGroup *group)
-{
-    g_autofree char *members = g_build_filename(path, "devices", NULL);
-    g_autoptr(GDir) dir = g_dir_open(members, 0, NULL);
-    const char *name;
-
-    while (dir && (name = g_dir_read_name(dir))) {
-        DkvmDevice *device = g_hash_table_lookup(host->by_name, name);
-
-        if (!device)
-            g_ptr_array_add(group->others, dkvm_clean_text(name, strlen(name)));
-    }
-}
-
-static void read_group(const DkvmHost *host, const char *path, DkvmGroup *group)
-{
-    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    char regions[4096];
-
-    if (dir < 0)
-        return;
-    group->type = line_of(dir, "type");
-    /* "0x... 0x... direct"; "direct-relaxable" is fine: drivers/iommu/iommu.c. */
-    if (dkvm_sysfs_read(dir, "reserved_regions", regions, sizeof regions) > 0) {
-        g_auto(GStrv) lines = g_strsplit(regions, "\n", -1);
-
-        for (char **line = lines; *line; line++)
-            group->direct = group->direct || g_str_has_suffix(g_strchomp(*line), " direct");
-    }
-    (void)close(dir);
-    read_members(host, path, group);
-}
-
-static void read_groups(DkvmHost *host)
-{
-    g_autofree char *base = dkvm_path("/sys/kernel/iommu_groups");
-    g_autoptr(GHashTable) groups = g_hash_table_new(NULL, NULL);
-
-    for (guint i = 0; i < host->devices->len; i++) {
-        DkvmDevice *device = g_ptr_array_index(host->devices, i);
-        gpointer key = device->group;
-        DkvmGroup *group = key ? g_hash_table_lookup(groups, key) : NULL;
-
-        if (key && !group) {
-            group = g_new0(DkvmGroup, 1);
-            group->number = GPOINTER_TO_INT(key) - 1;
-            group->devices = g_ptr_array_new();
-            group->others = g_ptr_array_new_with_free_func(g_free);
-            g_hash_table_insert(groups, key, group);
-            g_ptr_array_add(host->groups, group);
-        }
-        device->group = group;
-        if (group)
-            g_ptr_array_add(group->devices, device);
-    }
-    g_ptr_array_sort(host->groups, by_number);
-    for (guint i = 0; i < host->groups->len; i++) {
-        DkvmGroup *group = g_ptr_array_index(host->groups, i);
-        g_autofree char *path = g_strdup_printf("%s/%d", base, group->number);
-
-        read_group(host, path, group);
+        if (device->physical_name)
+            device->physical = g_hash_table_lookup(host->by_name, device->physical_name);
+        if (device->physical)
+            device->physical->virtuals++;
     }
 }
 
@@ -446,14 +381,13 @@ DkvmHost *dkvm_host_read(GError **error)
     g_autoptr(DkvmHost) host = g_new0(DkvmHost, 1);
 
     host->devices = g_ptr_array_new_with_free_func((GDestroyNotify)device_free);
-    host->groups = g_ptr_array_new_with_free_func((GDestroyNotify)group_free);
     host->by_name = g_hash_table_new(g_str_hash, g_str_equal);
     host->notes = g_ptr_array_new_with_free_func(g_free);
     read_facts(host);
     if (!read_devices(host, error))
         return NULL;
-    find_parents(host);
-    read_groups(host);
+    find_relatives(host);
+    dkvm_host_read_groups(host);
     dkvm_host_read_names(host);
     dkvm_host_read_storage(host);
     dkvm_host_read_network(host);

@@ -56,6 +56,9 @@ struct DkvmDevice {
     DkvmBar bars[DKVM_BARS];
     DkvmGroup *group;            /* NULL: in no IOMMU group */
     DkvmDevice *parent;          /* the bridge above, NULL on a root bus */
+    char *physical_name;         /* of a virtual function (SR-IOV): its physical one; else NULL */
+    DkvmDevice *physical;        /* the same; NULL too where that is not to be seen */
+    guint virtuals;              /* virtual functions that it has now */
     GPtrArray *uses;             /* of DkvmUse */
     guint keyboards, mice, nics; /* how many hang on it */
     gboolean has_card;           /* a DRM card is below it: a driver shows pictures with it */

@@ -4,10 +4,6 @@
 
 #include <string.h>
 
-/* virt-manager makes fourteen root ports, whose first ones its own devices use; libvirt adds ports
- * that are missing below the highest bus named. */
-#define FIRST_BUS 0x0a
-
 /* Names come from hwdb; "--" ends an XML comment. */
 static char *comment_text(const DkvmDevice *device)
 {
@@ -47,7 +43,7 @@ static void add_element(GString *xml, const DkvmReport *report, const DkvmDevice
 }
 
 /* macOS finds the sound of a card at function 1 of the GPU's slot, whatever the host has it at. */
-char *dkvm_hostdev_xml(const DkvmReport *report, DkvmDevice *device)
+char *dkvm_hostdev_xml(const DkvmReport *report, DkvmDevice *device, guint bus)
 {
     const DkvmVerdict *verdict = dkvm_report_verdict(report, device);
     g_autoptr(GPtrArray) functions = g_ptr_array_new();
@@ -60,8 +56,8 @@ char *dkvm_hostdev_xml(const DkvmReport *report, DkvmDevice *device)
         if (with->why == DKVM_WITH_CARD && functions->len < 7)
             g_ptr_array_insert(functions, (gint)at, with->device);
     }
-    add_element(xml, report, device, FIRST_BUS, 0, functions->len > 0);
+    add_element(xml, report, device, bus, 0, functions->len > 0);
     for (guint i = 0; i < functions->len; i++)
-        add_element(xml, report, g_ptr_array_index(functions, i), FIRST_BUS, i + 1, FALSE);
+        add_element(xml, report, g_ptr_array_index(functions, i), bus, i + 1, FALSE);
     return g_string_free(xml, FALSE);
 }

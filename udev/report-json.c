@@ -4,6 +4,8 @@
 
 #include <json-glib/json-glib.h>
 
+#include "udev/holders.h"
+
 #define SCHEMA 1
 
 static void add_text(JsonBuilder *b, const char *member, const char *text)
@@ -110,6 +112,28 @@ static void add_uses(JsonBuilder *b, const DkvmDevice *device)
     json_builder_end_array(b);
 }
 
+/* Null unless devices were named: it takes a look at every process. */
+static void add_holders(JsonBuilder *b, const DkvmDevice *device, gboolean named)
+{
+    g_autoptr(GPtrArray) holders = named ? dkvm_holders(device, NULL) : NULL;
+
+    if (!holders) {
+        add_text(b, "holders", NULL);
+        return;
+    }
+    begin_array(b, "holders");
+    for (guint i = 0; i < holders->len; i++) {
+        const DkvmHolder *holder = g_ptr_array_index(holders, i);
+
+        json_builder_begin_object(b);
+        add_number(b, "pid", holder->pid);
+        add_text(b, "command", holder->command);
+        add_text(b, "node", holder->node);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+}
+
 static void add_reasons(JsonBuilder *b, const char *member, DkvmAnswer answer,
                         const GPtrArray *reasons)
 {
@@ -156,7 +180,7 @@ static void add_reserved(JsonBuilder *b, const DkvmReport *report, const DkvmDev
     add_flag(b, "reserved", entry && !difference);
 }
 
-static void add_device(JsonBuilder *b, const DkvmReport *report, DkvmDevice *device)
+static void add_device(JsonBuilder *b, const DkvmReport *report, DkvmDevice *device, gboolean named)
 {
     g_auto(GStrv) modules = dkvm_device_modules(report->host, device);
     char class_code[8];
@@ -172,6 +196,8 @@ static void add_device(JsonBuilder *b, const DkvmReport *report, DkvmDevice *dev
     add_text(b, "device-name", device->device_name);
     add_number(b, "header-type", device->header_type);
     add_text(b, "parent", device->parent ? device->parent->name : NULL);
+    add_text(b, "physical-function", device->physical_name);
+    add_number(b, "virtual-functions", device->virtuals);
     json_builder_set_member_name(b, "group");
     if (device->group)
         json_builder_add_int_value(b, device->group->number);
@@ -190,6 +216,7 @@ static void add_device(JsonBuilder *b, const DkvmReport *report, DkvmDevice *dev
     add_words(b, "reset-methods", device->reset_methods);
     add_bars(b, device);
     add_uses(b, device);
+    add_holders(b, device, named);
     add_reserved(b, report, device);
     add_verdict(b, dkvm_report_verdict(report, device));
     json_builder_end_object(b);
@@ -244,6 +271,7 @@ char *dkvm_report_json(const DkvmReport *report, const GPtrArray *devices)
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
     g_autoptr(JsonNode) root = NULL;
+    gboolean named = devices != NULL;
 
     devices = devices ? devices : report->host->devices;
     json_builder_begin_object(b);
@@ -252,7 +280,7 @@ char *dkvm_report_json(const DkvmReport *report, const GPtrArray *devices)
     add_groups(b, report);
     begin_array(b, "devices");
     for (guint i = 0; i < devices->len; i++)
-        add_device(b, report, g_ptr_array_index(devices, i));
+        add_device(b, report, g_ptr_array_index(devices, i), named);
     json_builder_end_array(b);
     json_builder_end_object(b);
     root = json_builder_get_root(b);

@@ -37,7 +37,7 @@ static const char *const style =
     ".h2{font-size:13px;font-weight:600;letter-spacing:.4px}\n"
     "  .mono{font-family:ui-monospace,\"DejaVu Sans Mono\",monospace;font-size:12px}\n"
     "  .small{font-size:12px} .soft{fill:#5d6778} .pill{fill:#eef1f5}\n"
-    "  .yes{fill:#1a7f37} .costs{fill:#b26a00} .no{fill:#c5303a} .bridge{fill:#a3acba}\n"
+    "  .yes{fill:#1a7f37} .costs{fill:#b26a00} .no{fill:#c5303a} .bridge{fill:#7f8999}\n"
     "  .mark{fill:none;stroke:#ffffff;stroke-width:2;stroke-linecap:round;stroke-linejoin:round}\n"
     "  @media (prefers-color-scheme: dark){\n"
     "  .bg{fill:#12161c} .card{fill:#1b2129;stroke:#333c48} .rule{stroke:#28303a}\n"
@@ -140,6 +140,17 @@ static double row_height(const DkvmDevice *device)
     return is_flat(device) ? FLAT : TALL;
 }
 
+/* Kind, what uses it, and what goes along. */
+static char *second_line(const Picture *p, const DkvmDevice *device)
+{
+    g_autofree char *notes = dkvm_report_notes(p->report, device);
+    g_autofree char *with = dkvm_report_with(p->report, device);
+    gboolean goes = dkvm_report_verdict(p->report, device)->answer != DKVM_ANSWER_NO;
+
+    return g_strconcat(device->class_name, *notes ? " \xc2\xb7 " : "", notes,
+                       goes && *with ? " \xc2\xb7 with " : "", goes ? with : "", NULL);
+}
+
 /* What a pointer on the row shows. */
 static void put_tooltip(Picture *p, const DkvmDevice *device)
 {
@@ -148,8 +159,10 @@ static void put_tooltip(Picture *p, const DkvmDevice *device)
     g_autofree char *title = dkvm_device_title(device);
     g_autoptr(GString) text = g_string_new(NULL);
 
-    g_string_append_printf(text, "%s  %s\n%s, %04x:%04x, %s", device->name, title,
-                           device->class_name, device->id.vendor, device->id.device,
+    g_autofree char *second = second_line(p, device);
+
+    g_string_append_printf(text, "%s  %s\n%s\n%04x:%04x, %s", device->name, title, second,
+                           device->id.vendor, device->id.device,
                            device->driver ? device->driver : "no driver");
     for (gsize i = 0; i < G_N_ELEMENTS(both); i++) {
         for (guint k = 0; k < both[i]->len; k++)
@@ -173,16 +186,6 @@ static double put_driver(Picture *p, double right, double y, const DkvmDevice *d
                                right - width, y - 14, width);
     put_text(p, right - width + 8, y, "mono soft", name);
     return right - width;
-}
-
-static char *second_line(const Picture *p, const DkvmDevice *device)
-{
-    g_autofree char *notes = dkvm_report_notes(p->report, device);
-    g_autofree char *with = dkvm_report_with(p->report, device);
-    gboolean goes = dkvm_report_verdict(p->report, device)->answer != DKVM_ANSWER_NO;
-
-    return g_strconcat(device->class_name, *notes ? " \xc2\xb7 " : "", notes,
-                       goes && *with ? " \xc2\xb7 with " : "", goes ? with : "", NULL);
 }
 
 /* From X to RIGHT. */

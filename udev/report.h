@@ -28,16 +28,21 @@ char *dkvm_report_json(const DkvmReport *report, const GPtrArray *devices);
 char *dkvm_report_dot(const DkvmReport *report);
 /* A picture: SVG 1.1, no script, nothing from elsewhere. */
 char *dkvm_report_svg(const DkvmReport *report);
-/* One device in a paragraph, and its <hostdev> elements if it can go. */
-char *dkvm_report_explain(const DkvmReport *report, DkvmDevice *device);
+/* virt-manager makes fourteen root ports, whose first ones its own devices use; libvirt adds ports
+ * that are missing below the highest bus named. */
+#define DKVM_GUEST_BUS 0x0a
+
+/* One device in a paragraph, and its <hostdev> elements for the guest's bus BUS if it can go. */
+char *dkvm_report_explain(const DkvmReport *report, DkvmDevice *device, guint bus);
 
 /* How to turn the IOMMU on, on this host. */
 char *dkvm_iommu_advice(const DkvmHost *host);
 /* Only the kernel argument that is missing, "intel_iommu=on"; NULL if none is.  A literal. */
 const char *dkvm_iommu_argument(const DkvmHost *host);
 
-/* The <hostdev> elements of DEVICE and the functions of the same card that go along. */
-char *dkvm_hostdev_xml(const DkvmReport *report, DkvmDevice *device);
+/* The <hostdev> elements of DEVICE and the functions of the same card that go along, all in slot 0
+ * of the guest's bus BUS. */
+char *dkvm_hostdev_xml(const DkvmReport *report, DkvmDevice *device, guint bus);
 
 /* ---- for the forms ---- */
 

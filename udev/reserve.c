@@ -165,6 +165,14 @@ static gboolean may_reserve(const DkvmHost *host, const DkvmDevice *device,
 
     if (verdict->answer == DKVM_ANSWER_NO)
         return refuse(host, device, error);
+    if (device->physical_name) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                    "cannot reserve %s: it is a virtual function of %s, which makes it long after "
+                    "the start of the host and gives it to a driver at once; let the hand-over "
+                    "take it when the guest starts instead",
+                    device->name, device->physical_name);
+        return FALSE;
+    }
     for (guint i = 0; i < verdict->host_reasons->len; i++) {
         const DkvmReason *reason = g_ptr_array_index(verdict->host_reasons, i);
 

@@ -117,6 +117,14 @@ static void judge_group(const DkvmHost *host, const DkvmGroup *group, GPtrArray 
                             "The bridge %s in its group %d is driven by %s, which this kernel "
                             "does not let share a group with a guest.",
                             dkvm_device_short(host, member), group->number, member->driver);
+        } else if (member->virtuals > 0) {
+            /* vfio_pci_core_register_device(), drivers/vfio/pci/vfio_pci_core.c. */
+            dkvm_reason_add(reasons, DKVM_ANSWER_NO, "has-virtual",
+                            "Pass one of the virtual functions, or end them: write 0 to its "
+                            "sriov_numvfs in sysfs.",
+                            "%s has %u virtual functions (SR-IOV), and vfio-pci takes no device "
+                            "that has some.",
+                            dkvm_device_short(host, member), member->virtuals);
         } else if (!dkvm_device_is_bridge(member) && is_denied(host, member)) {
             dkvm_reason_add(reasons, DKVM_ANSWER_NO, "denied", NULL,
                             "vfio-pci refuses %s by its ids: it is known not to be safe in a "

@@ -154,6 +154,55 @@ TABLE
     [ ! -e "$DKVM_ROOT/etc/dkvm" ]
 }
 
+@test "virtual functions: they can go, what has some cannot; none is reserved" {
+    host server-sriov
+    iommu 0 18:08.2
+    says 'It is a virtual function (SR-IOV) of 0000:18:00.1.'
+    iommu 1 18:00.1
+    says '18:00.1 has 2 virtual functions (SR-IOV), and vfio-pci takes no device that has some.'
+    iommu 1 --reserve 18:08.2
+    moans 'it is a virtual function of 0000:18:00.1'
+    iommu 1 --reserve 18:00.1
+    [ ! -e "$DKVM_ROOT/etc/dkvm" ]
+}
+
+@test "groups that vfio made where there is no IOMMU are none" {
+    host intel-comet-lake-1660s
+    local group
+    for group in "$DKVM_ROOT"/sys/kernel/iommu_groups/*; do echo vfio-noiommu > "$group/name"; done
+    iommu 4 01:00.0
+    says 'in no IOMMU group'
+    says 'There are no IOMMU groups'
+    rm "$DKVM_ROOT/sys/kernel/iommu_groups/1/name"
+    iommu 0
+    says '1 IOMMU group, '
+}
+
+@test "several devices: each its own bus in the guest" {
+    host amd-p620-two-a6000
+    iommu 0 42:00.0 61:00.0
+    [ "$(grep -o "<address type='pci' domain='0x0000' bus='0x..'" out | sort | uniq -c | awk '{ print $1, $5 }')" = $'2 bus=\'0x0a\'\n2 bus=\'0x0b\'' ]
+}
+
+@test "who has it open: the DRM card by its number, NVIDIA's own nodes by the minor in /proc" {
+    host intel-comet-lake-1660s
+    local proc=$DKVM_ROOT/proc/4711 gpu=$DKVM_ROOT/proc/driver/nvidia/gpus/0000:01:00.0
+    mkdir -p "$proc/fd" "$gpu"
+    echo Xorg > "$proc/comm"
+    mknod "$DKVM_ROOT/nvidia0" c 195 3
+    ln -s "$DKVM_ROOT/nvidia0" "$proc/fd/7"
+    printf 'Model: \t NVIDIA\nDevice Minor: \t 3\n' > "$gpu/information"
+    iommu 0 01:00.0
+    says 'Held open by: Xorg (4711)'
+    iommu 0 --json 01:00.0
+    python3 -c 'import json; h = json.load(open("out"))["devices"][0]["holders"]; assert [(x["pid"], x["command"]) for x in h] == [(4711, "Xorg")], h'
+    printf 'Model: \t NVIDIA\nDevice Minor: \t 2\n' > "$gpu/information"
+    iommu 0 01:00.0
+    ! grep -q 'Held open' out || fail 'another card is held'
+    iommu 0 --json
+    python3 -c 'import json; assert all(d["holders"] is None for d in json.load(open("out"))["devices"])'
+}
+
 @test "the initramfs command, by distribution; reset= survives a new reservation" {
     host intel-z690-rx6650xt
     local program want

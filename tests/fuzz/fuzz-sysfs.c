@@ -100,7 +100,8 @@ static void make_report(void)
     HOLDS(g_utf8_validate(svg, -1, NULL) && g_utf8_validate(text, -1, NULL));
     HOLDS(*dot && *advice && g_str_has_suffix(svg, "</svg>\n"));
     for (guint i = 0; i < host->devices->len; i++) {
-        g_autofree char *xml = dkvm_hostdev_xml(report, g_ptr_array_index(host->devices, i));
+        g_autofree char *xml =
+            dkvm_hostdev_xml(report, g_ptr_array_index(host->devices, i), DKVM_GUEST_BUS);
 
         HOLDS(g_str_has_suffix(xml, "</hostdev>\n"));
     }

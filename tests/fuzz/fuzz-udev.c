@@ -59,9 +59,10 @@ static gboolean is_named(const char *list, gsize size)
 {
     static const char wanted[] = "01:00.0 10de:2484 1462:3909 0000:00/01.0/00.0";
 
-    g_autofree char *lower = g_ascii_strdown(list, (gssize)size);
+    g_autofree char *lower = g_malloc(size + 1); /* g_ascii_strdown() ends at a NUL */
     for (gsize i = 0; i < size; i++)
-        lower[i] = lower[i] == '\t' ? ' ' : lower[i];
+        lower[i] = list[i] == '\t' ? ' ' : g_ascii_tolower(list[i]);
+    lower[size] = '\0';
     for (char *at = lower; (at = memmem(at, size - (gsize)(at - lower), " ", 1)); at++) {
         while (at[1] == ' ')
             memmove(at, at + 1, size - (gsize)(at - lower));

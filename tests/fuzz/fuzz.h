@@ -20,10 +20,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
         }                                                                                          \
     } while (0)
 
-/* A root prefix of this process's own, before anything asks for it. */
+/* A root prefix of this process's own, before anything asks for it; $FUZZ_ROOT names one that is
+ * the same in each run. */
 G_GNUC_UNUSED static char *fuzz_root(const char *folder)
 {
-    char *root = g_dir_make_tmp("dkvm-fuzz-XXXXXX", NULL);
+    const char *named = g_getenv("FUZZ_ROOT");
+    char *root = named ? g_strdup(named) : g_dir_make_tmp("dkvm-fuzz-XXXXXX", NULL);
     g_autofree char *path = g_build_filename(root, folder, NULL);
     HOLDS(root != NULL && g_mkdir_with_parents(path, 0755) == 0);
     HOLDS(g_setenv("DKVM_ROOT", root, TRUE));
