@@ -88,7 +88,7 @@ moans() { grep -qF -- "$1" err || { cat out err; fail "no error says '$1'"; }; }
         iommu 4
         says "$want"
         rm "$DKVM_ROOT$path"
-        find "$DKVM_ROOT/etc" "$DKVM_ROOT/boot" "$DKVM_ROOT/run/ostree-booted" -empty -delete 2>/dev/null || true
+        rm -rf "${DKVM_ROOT:?}"/{etc,boot,run/ostree-booted}
     done <<'TABLE'
 /boot/limine.conf|/boot/limine.conf
 /boot/refind_linux.conf|/boot/refind_linux.conf
@@ -142,6 +142,26 @@ TABLE
     [ "$(grep -o '^0000:6[^ ]*' "$DKVM_ROOT/etc/dkvm/reserved" | tr '\n' ' ')" = '0000:61:00.0 0000:61:00.1 ' ]
     iommu 1 --release 42:00.0
     moans 'it is not reserved'
+}
+
+@test "two at once: neither is lost" {
+    host amd-p620-two-a6000
+    local first second
+    for _ in 1 2 3 4 5; do
+        rm -f "$DKVM_ROOT/etc/dkvm/reserved"
+        "$BUILD/dkvm-iommu" --reserve 42:00.0 & first=$!
+        "$BUILD/dkvm-iommu" --reserve 61:00.0 & second=$!
+        wait "$first"
+        wait "$second"
+        [ "$(grep -c '^0000' "$DKVM_ROOT/etc/dkvm/reserved")" = 4 ]
+    done
+    # One that is held by somebody who does not let go is not waited for without end.
+    flock "$DKVM_ROOT/etc/dkvm" sleep 60 & first=$!
+    until ! flock -n "$DKVM_ROOT/etc/dkvm" true; do sleep 0.05; done
+    iommu 6 --release 42:00.0
+    moans 'is another dkvm-iommu at work?'
+    kill "$first"
+    wait "$first" || [ $? = 143 ]
 }
 
 @test "what the host needs cannot be reserved: nothing is written" {
