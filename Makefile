@@ -154,6 +154,8 @@ TOOLS := $(DESTDIR)$(datadir)/initramfs-tools
 DRACUT := $(DESTDIR)$(libdir)/dracut/modules.d/61dkvm
 INITCPIO := $(DESTDIR)$(libdir)/initcpio
 UDEV := $(DESTDIR)$(udevdir)
+RESERVED := $(DESTDIR)$(libdir)/systemd/system/dkvm-reserved.service
+RESERVED_WANTED := $(DESTDIR)$(libdir)/systemd/system/sysinit.target.wants/dkvm-reserved.service
 
 # Each as an addition to the entry of its id, whose own file osinfo-db may ship one day.
 OSINFO := $(patsubst hooks/osinfo/dkvm-%.xml,%,$(wildcard hooks/osinfo/dkvm-*.xml))
@@ -210,7 +212,8 @@ install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
 
 install-udev: all
 	install -d $(DESTDIR)$(bindir) $(UDEV)/rules.d $(TOOLS)/hooks $(TOOLS)/scripts/init-top $(DRACUT) \
-		$(INITCPIO)/install $(INITCPIO)/hooks $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man8
+		$(INITCPIO)/install $(INITCPIO)/hooks $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man8 \
+		$(dir $(RESERVED_WANTED))
 	install -m 755 $(B)/dkvm-iommu $(DESTDIR)$(bindir)/dkvm-iommu
 	install -m 755 $(B)/dkvm-udev $(UDEV)/dkvm-udev
 	install -m 644 $(B)/dkvm-iommu.1 $(DESTDIR)$(mandir)/man1/
@@ -223,6 +226,9 @@ install-udev: all
 	$(PLACES) udev/initramfs/dracut-boot.sh >$(DRACUT)/dkvm-boot.sh
 	$(PLACES) udev/initramfs/mkinitcpio-install >$(INITCPIO)/install/dkvm
 	$(PLACES) udev/initramfs/mkinitcpio-hook >$(INITCPIO)/hooks/dkvm
+	$(PLACES) udev/initramfs/dkvm-reserved.service >$(RESERVED)
+	ln -sf ../dkvm-reserved.service $(RESERVED_WANTED)
+	chmod 644 $(RESERVED)
 	chmod 755 $(TOOLS)/hooks/dkvm $(TOOLS)/scripts/init-top/dkvm $(DRACUT)/module-setup.sh $(DRACUT)/dkvm-boot.sh
 	chmod 644 $(INITCPIO)/install/dkvm $(INITCPIO)/hooks/dkvm
 
@@ -246,7 +252,8 @@ uninstall-udev:
 	rm -f $(DESTDIR)$(bindir)/dkvm-iommu $(UDEV)/dkvm-udev $(UDEV)/rules.d/61-dkvm.rules \
 		$(UDEV)/rules.d/72-dkvm-seat.rules $(DESTDIR)$(mandir)/man1/dkvm-iommu.1 \
 		$(DESTDIR)$(mandir)/man8/dkvm-udev.8 $(TOOLS)/hooks/dkvm $(TOOLS)/scripts/init-top/dkvm \
-		$(DRACUT)/module-setup.sh $(DRACUT)/dkvm-boot.sh $(INITCPIO)/install/dkvm $(INITCPIO)/hooks/dkvm
+		$(DRACUT)/module-setup.sh $(DRACUT)/dkvm-boot.sh $(INITCPIO)/install/dkvm $(INITCPIO)/hooks/dkvm \
+		$(RESERVED_WANTED) $(RESERVED)
 	! test -d $(DRACUT) || rmdir --ignore-fail-on-non-empty $(DRACUT)
 
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <libkmod.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -16,7 +15,8 @@
 #include "udev/holders.h"
 #include "udev/sysfs.h"
 
-#define PATIENCE_MS 10000
+/* Loading a driver takes seconds too. */
+#define PATIENCE_MS 30000
 
 /* Loads what takes the device, as udev would have done, blacklists respected. */
 static void load_modules(const DkvmDevice *device)
@@ -61,14 +61,25 @@ static int return_device(const DkvmDevice *device)
     return cause;
 }
 
-/* -1: it did not end in time, and is left behind. */
+/* Not ours to hold open: who reads what we print waits for its end. */
+static void let_go_of_standard_files(void)
+{
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int i = STDIN_FILENO; fd >= 0 && i <= STDERR_FILENO; i++)
+        (void)dup2(fd, i);
+}
+
+/* -1: it did not end in time, and is left behind, where it may still finish. */
 static int in_time(const DkvmDevice *device)
 {
     pid_t child = fork();
     int pidfd, status = 0;
 
-    if (child == 0)
+    if (child == 0) {
+        let_go_of_standard_files();
         _exit(return_device(device) & 0xff);
+    }
     if (child < 0)
         return errno;
     pidfd = (int)syscall(SYS_pidfd_open, child, 0);
@@ -80,10 +91,8 @@ static int in_time(const DkvmDevice *device)
     } while (ready < 0 && errno == EINTR);
     if (pidfd >= 0)
         (void)close(pidfd);
-    if (ready <= 0) {
-        (void)kill(child, SIGKILL);
+    if (ready <= 0)
         return -1;
-    }
     (void)waitpid(child, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
 }
@@ -96,8 +105,8 @@ static void say_result(const DkvmDevice *device, int cause, GString *text)
 
     if (cause < 0)
         g_string_append_printf(text,
-                               "%s: the kernel has not let go of it within 10 seconds; it is free "
-                               "after the next start of the host.\n",
+                               "%s: not back within 30 seconds; the kernel still works at it, and "
+                               "if it never ends the next start of the host helps.\n",
                                device->name);
     else if (cause > 0)
         g_string_append_printf(text,

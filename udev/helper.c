@@ -196,6 +196,12 @@ static void say_if_moved(const Run *run, const DkvmIdentity *self)
     }
 }
 
+/* Somebody is giving it to a driver or taking it away, and knows why. */
+static bool is_move(const char *action)
+{
+    return action && (strcmp(action, "bind") == 0 || strcmp(action, "unbind") == 0);
+}
+
 void dkvm_helper_event(const char *root, const char *action, const char *subsystem,
                        const char *slot)
 {
@@ -213,7 +219,8 @@ void dkvm_helper_event(const char *root, const char *action, const char *subsyst
     run = (Run){.root = root, .self = &self};
     if (!read_entries(&run))
         return;
-    apply(&run);
+    if (!is_move(action))
+        apply(&run);
     if (dkvm_identity_read(root, &self, false, &id) != 0)
         return;
     say_if_moved(&run, &id);

@@ -10,6 +10,7 @@ void dkvm_helper_boot(const char *root);
  * identical cards would take the other too, before its own event is handled), and udev properties
  * on standard output if the device itself, SLOT, is reserved:
  *     DKVM_RESERVED=vfio-pci      and, if the reservation says so,      DKVM_RESET=NAME
+ * After bind and unbind the properties only.
  * Any argument may be NULL or nonsense. */
 void dkvm_helper_event(const char *root, const char *action, const char *subsystem,
                        const char *slot);

@@ -2,8 +2,10 @@
 #include "udev/reserve.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +13,10 @@
 #include "lib/file.h"
 #include "lib/paths.h"
 #include "udev/give-back.h"
+
+/* Ten seconds: a list is written in milliseconds. */
+#define LOCK_TRIES 200
+#define LOCK_PAUSE_US 50000
 
 static const char *const header =
     "# Devices that vfio-pci takes at boot, for guests.  Written by dkvm-iommu --reserve and "
@@ -79,7 +85,6 @@ const DkvmReservation *dkvm_reservation_of(const GArray *reservations, const Dkv
 static gboolean write_all(const GArray *entries, GError **error)
 {
     g_autofree char *path = dkvm_path(DKVM_RESERVATION_FILE);
-    g_autofree char *folder = g_path_get_dirname(path);
     g_autoptr(GString) text = g_string_new(header);
     char line[DKVM_RESERVATION_MAX_LINE];
 
@@ -87,13 +92,40 @@ static gboolean write_all(const GArray *entries, GError **error)
         dkvm_reservation_format(&g_array_index(entries, DkvmReservation, i), line);
         g_string_append_printf(text, "%s\n", line);
     }
-    if (g_mkdir_with_parents(folder, 0755) != 0) {
+    return dkvm_file_replace(path, text->str, text->len, error);
+}
+
+/* Holds the folder of the list until the descriptor is closed, so that nobody else reads what is
+ * about to change; CREATE: makes it first.  -1 with ERROR set. */
+static int lock_list(gboolean create, GError **error)
+{
+    g_autofree char *path = dkvm_path(DKVM_RESERVATION_FILE);
+    g_autofree char *folder = g_path_get_dirname(path);
+    int fd;
+
+    if (create && g_mkdir_with_parents(folder, 0755) != 0) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE,
                     "cannot make the directory %s: %s; run this as root", folder,
                     g_strerror(errno));
-        return FALSE;
+        return -1;
     }
-    return dkvm_file_replace(path, text->str, text->len, error);
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE, "cannot open %s: %s", folder,
+                    g_strerror(errno));
+        return -1;
+    }
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
+        if (errno != EWOULDBLOCK || i >= LOCK_TRIES) {
+            g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE,
+                        "cannot lock %s: %s; is another dkvm-iommu at work? Try again", folder,
+                        g_strerror(errno));
+            (void)close(fd);
+            return -1;
+        }
+        g_usleep(LOCK_PAUSE_US);
+    }
+    return fd;
 }
 
 /* Removes the entries whose address is BDF; *RESET gets the reset= of it, which is the user's. */
@@ -189,14 +221,14 @@ static gboolean may_reserve(const DkvmHost *host, const DkvmDevice *device,
     return TRUE;
 }
 
-char *dkvm_reserve(const DkvmHost *host, DkvmDevice *device, GError **error)
+/* The list with DEVICE and what goes along, written; TEXT gets what that is. */
+static gboolean add_all(const DkvmHost *host, DkvmDevice *device, const DkvmVerdict *verdict,
+                        GString *text, GError **error)
 {
-    g_autoptr(DkvmVerdict) verdict = dkvm_verdict(host, device);
     g_autoptr(GArray) entries = dkvm_reservations_read(error);
-    g_autoptr(GString) text = g_string_new(NULL);
 
-    if (!entries || !may_reserve(host, device, verdict, error))
-        return NULL;
+    if (!entries)
+        return FALSE;
     add_entry(entries, device, &device->id.bdf);
     g_string_append_printf(text, "Reserved: %s", dkvm_device_short(host, device));
     for (guint i = 0; i < verdict->with->len; i++) {
@@ -205,33 +237,45 @@ char *dkvm_reserve(const DkvmHost *host, DkvmDevice *device, GError **error)
         add_entry(entries, with->device, &device->id.bdf);
         g_string_append_printf(text, ", %s", dkvm_device_short(host, with->device));
     }
-    g_string_append(text,
-                    ". vfio-pci takes what is reserved from the next start of the host on.\n");
     if (entries->len > DKVM_RESERVATION_MAX) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
                     "cannot reserve %s: there are already %d reserved devices; release some",
                     device->name, DKVM_RESERVATION_MAX);
-        return NULL;
+        return FALSE;
     }
-    if (!write_all(entries, error))
+    return write_all(entries, error);
+}
+
+char *dkvm_reserve(const DkvmHost *host, DkvmDevice *device, GError **error)
+{
+    g_autoptr(DkvmVerdict) verdict = dkvm_verdict(host, device);
+    g_autoptr(GString) text = g_string_new(NULL);
+    gboolean good;
+    int lock;
+
+    if (!may_reserve(host, device, verdict, error))
         return NULL;
+    lock = lock_list(TRUE, error);
+    if (lock < 0)
+        return NULL;
+    good = add_all(host, device, verdict, text, error);
+    (void)close(lock);
+    if (!good)
+        return NULL;
+    g_string_append(text,
+                    ". vfio-pci takes what is reserved from the next start of the host on.\n");
     say_initramfs(text);
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
 /* ---- releasing -------------------------------------------------------------------------- */
 
-char *dkvm_release(const DkvmHost *host, const DkvmBdf *bdf, GError **error)
+/* Moves the entries that belong to BDF from ENTRIES to a new array. */
+static GArray *take_out(GArray *entries, const DkvmBdf *bdf)
 {
-    g_autoptr(GArray) entries = dkvm_reservations_read(error);
-    g_autoptr(GArray) released = g_array_new(FALSE, FALSE, sizeof(DkvmReservation));
-    g_autoptr(GString) text = g_string_new(NULL);
+    GArray *released = g_array_new(FALSE, FALSE, sizeof(DkvmReservation));
     DkvmBdf leader = *bdf;
-    char name[DKVM_BDF_SIZE];
 
-    dkvm_bdf_format(bdf, name);
-    if (!entries)
-        return NULL;
     for (guint i = 0; i < entries->len; i++) {
         const DkvmReservation *entry = &g_array_index(entries, DkvmReservation, i);
 
@@ -247,15 +291,44 @@ char *dkvm_release(const DkvmHost *host, const DkvmBdf *bdf, GError **error)
             g_array_remove_index(entries, i - 1);
         }
     }
+    return released;
+}
+
+/* The list without what belongs to BDF, written; what that was, or NULL with ERROR set. */
+static GArray *remove_all(const DkvmBdf *bdf, GError **error)
+{
+    g_autoptr(GArray) entries = dkvm_reservations_read(error);
+    g_autoptr(GArray) released = entries ? take_out(entries, bdf) : NULL;
+    char name[DKVM_BDF_SIZE];
+
+    if (!entries)
+        return NULL;
+    dkvm_bdf_format(bdf, name);
     if (released->len == 0) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
                     "cannot release %s: it is not reserved; %s lists what is", name,
                     DKVM_RESERVATION_FILE);
         return NULL;
     }
-    if (!write_all(entries, error))
+    return write_all(entries, error) ? g_steal_pointer(&released) : NULL;
+}
+
+char *dkvm_release(const DkvmHost *host, const DkvmBdf *bdf, GError **error)
+{
+    g_autofree char *path = dkvm_path(DKVM_RESERVATION_FILE);
+    gboolean there = access(path, F_OK) == 0;
+    g_autoptr(GArray) released = NULL;
+    g_autoptr(GString) text = g_string_new("Released:");
+    char name[DKVM_BDF_SIZE];
+    int lock = there ? lock_list(FALSE, error) : -1;
+
+    if (there && lock < 0)
         return NULL;
-    g_string_append(text, "Released:");
+    released = remove_all(bdf, error);
+    if (lock >= 0)
+        (void)close(lock);
+    if (!released)
+        return NULL;
     for (guint i = 0; i < released->len; i++) {
         const DkvmReservation *entry = &g_array_index(released, DkvmReservation, i);
 

@@ -87,7 +87,9 @@ static char *path_of_node(const char *node)
         }
         return NULL;
     }
-    g_autofree char *name = g_path_get_basename(node);
+    /* /dev/disk/by-uuid/..., /dev/vg/name */
+    g_autofree char *target = dkvm_host_link(node);
+    g_autofree char *name = g_path_get_basename(target ? target : node);
     g_autofree char *link = g_strconcat("/sys/class/block/", name, NULL);
 
     return dkvm_host_link(link);

@@ -22,7 +22,7 @@ result() { # GOOD NAME
 }
 
 # The GPUs of a listing, by address.
-gpus() { sed -nE 's/^(-|[0-9]+) ([0-9a-f:.]+) 03.*/\2/p' "$1"; }
+gpus() { sed -nE 's/^(-|[0-9]+) ([0-9a-f:.]+) 03.*/\2/p; s/^explain //p' "$1"; }
 
 # What the program says about one host, into DIRECTORY.
 say() { # LISTING DIRECTORY

@@ -110,6 +110,20 @@ static void test_event_of_the_other(void)
     assert_override(&t, TWIN, "(null)");
 }
 
+/* A hand-over has cleared the override and gives the device back to its driver. */
+static void test_bind_and_unbind(void)
+{
+    g_auto(Tree) t = tree_new();
+
+    reserve(&t, LINE);
+    dkvm_helper_event(t.root, "unbind", "pci", GPU);
+    dkvm_helper_event(t.root, "bind", "pci", GPU);
+    dkvm_helper_event(t.root, "bind", "pci", TWIN);
+    assert_override(&t, GPU, "(null)");
+    dkvm_helper_event(t.root, "change", "pci", GPU);
+    assert_override(&t, GPU, "vfio-pci");
+}
+
 static void assert_said(const Tree *t, const char *expected)
 {
     g_autofree char *path = g_strconcat(t->root, "/dev/kmsg", NULL);
@@ -215,6 +229,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/helper/one-of-two", test_one_of_two);
     g_test_add_func("/helper/event-of-the-other", test_event_of_the_other);
+    g_test_add_func("/helper/bind-and-unbind", test_bind_and_unbind);
     g_test_add_func("/helper/moved", test_moved);
     g_test_add_func("/helper/refused", test_refused);
     g_test_add_func("/helper/set-by-another", test_set_by_another);

@@ -21,4 +21,9 @@ install() {
     inst_rules 61-dkvm.rules
     # shellcheck disable=SC2154 # dracut's
     inst_hook pre-udev 10 "$moddir/dkvm-boot.sh"
+    # systemd loads what modules-load.d names without waiting for the hooks.
+    if dracut_module_included systemd; then
+        inst_simple /usr/lib/systemd/system/dkvm-reserved.service
+        inst_simple /usr/lib/systemd/system/sysinit.target.wants/dkvm-reserved.service
+    fi
 }
