@@ -220,7 +220,8 @@ static void start(const DkvmWatchdOptions *options)
                            NULL);
     }
     for (char **uri = uris; *uri != NULL; uri++) {
-        g_ptr_array_add(watchd.links, dkvm_link_new(*uri, options->session, watchd.queue, changed));
+        g_ptr_array_add(watchd.links, dkvm_link_new(*uri, options->session, watchd.queue,
+                                                    watchd.directory, changed));
     }
     if (watchd.directory != NULL) {
         write_status(NULL); /* it is there as soon as we say that we are ready */

@@ -3,6 +3,7 @@
 
 #include <libvirt/virterror.h>
 
+#include "hooks/resume.h"
 #include "hooks/session.h"
 #include "hooks/work.h"
 #include "lib/log.h"
@@ -298,6 +299,14 @@ static void wait_locked(DkvmLink *link, gboolean able)
     }
 }
 
+/* What a watcher before us left, once: later there are notes of our own. */
+static GPtrArray *take_up(DkvmLink *link, virConnectPtr conn)
+{
+    gboolean done = link->resumed;
+    link->resumed = TRUE;
+    return done ? NULL : dkvm_resume(link, conn);
+}
+
 static void serve(DkvmLink *link, virConnectPtr conn)
 {
     Callbacks callbacks = {-1, -1};
@@ -313,9 +322,11 @@ static void serve(DkvmLink *link, virConnectPtr conn)
         if (able && first) {
             dkvm_log_note("%s: watching", link->uri);
         }
+        g_autoptr(GPtrArray) left = first ? take_up(link, conn) : NULL;
         if (able) {
             scan(link, conn, first);
         }
+        dkvm_resume_report(link, left);
         g_mutex_lock(&link->lock);
         wait_locked(link, able);
         g_mutex_unlock(&link->lock);
@@ -399,12 +410,14 @@ static gpointer run(gpointer data)
 
 /* ---- the object ---- */
 
-DkvmLink *dkvm_link_new(const char *uri, gboolean session, DkvmQueue *queue, void (*changed)(void))
+DkvmLink *dkvm_link_new(const char *uri, gboolean session, DkvmQueue *queue, const char *directory,
+                        void (*changed)(void))
 {
     DkvmLink *link = g_new0(DkvmLink, 1);
     link->uri = g_strdup(uri);
     link->session = session;
     link->queue = queue;
+    link->directory = directory;
     link->changed = changed;
     g_mutex_init(&link->lock);
     g_cond_init(&link->wake);

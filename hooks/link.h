@@ -13,8 +13,10 @@ typedef struct {
     char *uri;
     gboolean session; /* connect only while its daemon runs for somebody else */
     DkvmQueue *queue;
+    const char *directory; /* of notes about first boots (pending.h); NULL: there is none */
     void (*changed)(void); /* something that --status shows has changed; any thread */
     GThread *thread;
+    gboolean resumed;   /* notes of a watcher before us have been taken up; the thread's */
     gint64 definitions; /* of a session: dkvm_session_definitions() when we left it; the thread's */
 
     GMutex lock;        /* guards what follows */
@@ -29,8 +31,9 @@ typedef struct {
     gboolean stopping;   /* disconnect and end */
 } DkvmLink;
 
-/* Starts to watch URI.  Jobs go to QUEUE. */
-DkvmLink *dkvm_link_new(const char *uri, gboolean session, DkvmQueue *queue, void (*changed)(void));
+/* Starts to watch URI.  Jobs go to QUEUE.  DIRECTORY (outlives it; may be NULL): see above. */
+DkvmLink *dkvm_link_new(const char *uri, gboolean session, DkvmQueue *queue, const char *directory,
+                        void (*changed)(void));
 
 /* Gathers facts and stylesheets anew and looks at every domain. */
 void dkvm_link_rescan(DkvmLink *link);

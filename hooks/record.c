@@ -33,6 +33,17 @@ DkvmPhase dkvm_record_phase(const DkvmRecord *record)
     return record->boot ? record->boot->phase : DKVM_PHASE_NONE;
 }
 
+void dkvm_record_stopped(DkvmRecord *record)
+{
+    if (record->boot == NULL) {
+        record->boot = g_new0(DkvmBoot, 1);
+    }
+    record->boot->history = (DkvmHistory){.last = VIR_DOMAIN_EVENT_STOPPED,
+                                          .detail = VIR_DOMAIN_EVENT_STOPPED_DESTROYED};
+    record->boot->at_stop = record->boot->history;
+    record->boot->phase = DKVM_PHASE_STOPPED;
+}
+
 void dkvm_record_event(DkvmRecord *record, int event, int detail, gint64 now)
 {
     if (record->boot == NULL && event == VIR_DOMAIN_EVENT_STARTED) {

@@ -51,6 +51,9 @@ void dkvm_record_set(char **text, const char *new_text);
 
 DkvmPhase dkvm_record_phase(const DkvmRecord *record);
 
+/* It was stopped on its first boot, by a watcher before us. */
+void dkvm_record_stopped(DkvmRecord *record);
+
 /* Notes a lifecycle event that came at NOW. */
 void dkvm_record_event(DkvmRecord *record, int event, int detail, gint64 now);
 

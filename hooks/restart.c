@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "hooks/machine.h"
+#include "hooks/pending.h"
+#include "lib/error.h"
 #include "lib/log.h"
 #include "xslt/connection.h"
 
@@ -17,13 +19,26 @@ typedef struct {
     DkvmLink *link;
     virDomainPtr domain;
     char uuid[VIR_UUID_STRING_BUFLEN];
+    int id;        /* of the machine that is stopped */
     gint64 settle; /* microseconds */
     char *running; /* the XML of the machine that is stopped */
     char *before;  /* the definition before media were carried over, NULL if none were; and after */
     char *after;
+    gboolean noted; /* there is a note of it (pending.h) */
     gint64 stopped; /* when we stopped it; monotonic microseconds */
     DkvmJob next;
 } Restart;
+
+static Restart *restart_new(DkvmLink *link, virDomainPtr domain)
+{
+    Restart *restart = g_new0(Restart, 1);
+    restart->link = link;
+    restart->domain = domain;
+    virDomainRef(domain);
+    virDomainGetUUIDString(domain, restart->uuid);
+    restart->id = (int)virDomainGetID(domain);
+    return restart;
+}
 
 static void restart_free(gpointer data)
 {
@@ -38,6 +53,15 @@ static void restart_free(gpointer data)
 static const char *name_of(const Restart *restart)
 {
     return virDomainGetName(restart->domain);
+}
+
+/* It has come to an end, whatever it is. */
+static void end(Restart *restart)
+{
+    if (restart->noted) {
+        dkvm_pending_remove(restart->link->directory, restart->link->uri, restart->uuid);
+    }
+    restart_free(restart);
 }
 
 /* ---- timers ---- */
@@ -94,7 +118,7 @@ static void leave_running(Restart *restart, const char *why)
     set_phase(restart, DKVM_PHASE_NONE, why);
     dkvm_log_note("%s: %s: left running; the patch takes effect at its next start, because %s",
                   restart->link->uri, name_of(restart), why);
-    restart_free(restart);
+    end(restart);
 }
 
 static DkvmWritten ask_disk(virDomainPtr domain, const char *target)
@@ -280,7 +304,7 @@ static void start(gpointer data)
     gint64 now = g_get_monotonic_time();
     if (!take(restart)) {
         set_phase(restart, DKVM_PHASE_NONE, NULL); /* somebody started it, or it is gone */
-        restart_free(restart);
+        end(restart);
         return;
     }
     virDomainPtr domain = find_now(restart);
@@ -299,10 +323,54 @@ static void start(gpointer data)
     }
     g_clear_pointer(&domain, virDomainFree);
     set_phase(restart, DKVM_PHASE_NONE, NULL);
-    restart_free(restart);
+    end(restart);
 }
 
 /* ---- stop ---- */
+
+/* From here on we may be killed at any time: what follows is noted for whoever comes next. */
+static gboolean note(Restart *restart, GError **error)
+{
+    DkvmLink *link = restart->link;
+    g_autofree char *xml =
+        restart->after ? g_strdup(restart->after) : dkvm_connection_read(restart->domain, error);
+    g_autofree char *digest = xml ? dkvm_pending_digest(xml) : NULL;
+    if (digest == NULL) {
+        return FALSE;
+    }
+    if (link->directory == NULL) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE,
+                    "cannot note that %s is about to be started again: dkvm-watchd has no runtime "
+                    "directory; see the warning at its start",
+                    name_of(restart));
+        return FALSE;
+    }
+    DkvmPending pending = {.uri = link->uri,
+                           .uuid = restart->uuid,
+                           .name = (char *)name_of(restart),
+                           .id = restart->id,
+                           .digest = digest,
+                           .at = g_get_monotonic_time(),
+                           .full = restart->before != NULL};
+    restart->noted = TRUE;
+    return dkvm_pending_write(link->directory, &pending, error);
+}
+
+/* What has to be in place before it is stopped.  NULL, or why it cannot be. */
+static const char *prepare(Restart *restart)
+{
+    g_autoptr(GError) error = NULL;
+    const char *why = NULL;
+    if (!carry(restart, &error)) {
+        why = "what it is installed from could not be kept";
+    } else if (!note(restart, &error)) {
+        why = "it could not be noted that it has to be started again";
+    }
+    if (error != NULL) {
+        dkvm_log_error("%s: %s", restart->link->uri, error->message);
+    }
+    return why;
+}
 
 /* From here on the event of a start by somebody else ends the restart. */
 static void enter_stopped(Restart *restart)
@@ -319,12 +387,8 @@ static void enter_stopped(Restart *restart)
 static void stop(gpointer data)
 {
     Restart *restart = data;
-    g_autoptr(GError) error = NULL;
     const char *why = refusal_now(restart);
-    if (why == NULL && !carry(restart, &error)) {
-        dkvm_log_error("%s: %s", restart->link->uri, error->message);
-        why = "what it is installed from could not be kept";
-    }
+    why = why ? why : prepare(restart);
     why = why ? why : refusal_now(restart);
     if (why != NULL) {
         carry_back(restart);
@@ -388,13 +452,19 @@ const char *dkvm_restart_consider(DkvmLink *link, virDomainPtr domain, const Dkv
     if (why != NULL) {
         return why;
     }
-    Restart *restart = g_new0(Restart, 1);
-    restart->link = link;
-    restart->domain = domain;
-    virDomainRef(domain);
-    memcpy(restart->uuid, uuid, sizeof uuid);
+    Restart *restart = restart_new(link, domain);
     restart->settle = (gint64)(config->settle_seconds * G_TIME_SPAN_SECOND);
     restart->running = g_steal_pointer(&running);
     later(restart, (guint)(config->settle_seconds * 1000), stop);
     return NULL;
+}
+
+/* ---- what another watcher began ---- */
+
+void dkvm_restart_finish(DkvmLink *link, virDomainPtr domain)
+{
+    Restart *restart = restart_new(link, domain);
+    restart->noted = TRUE;
+    restart->stopped = g_get_monotonic_time();
+    later(restart, OTHERS_MS, start);
 }

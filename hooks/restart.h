@@ -10,3 +10,7 @@
  * again; else why not (static text, to go on "because ...").  In the queue. */
 const char *dkvm_restart_consider(DkvmLink *link, virDomainPtr domain, const DkvmConfig *config,
                                   int defined, gint64 at);
+
+/* DOMAIN was stopped on its first boot, by a watcher that has been killed since, and its record
+ * says so (DKVM_PHASE_STOPPED): starts it unless somebody else does. */
+void dkvm_restart_finish(DkvmLink *link, virDomainPtr domain);

@@ -3,6 +3,7 @@
 boot over, but stops a guest only if every condition of its rule holds; each test here breaks one of them."""
 
 import contextlib
+import glob
 import os
 import pathlib
 import re
@@ -409,6 +410,108 @@ def _():
     watch.wait_for("first boot stopped")
     rig.need(watch.stop() == 0, "not exit 0")
     rig.need(guest.now().isActive() and guest.now().ID() != guest.id, f"it is off\n{watch.log()}")
+
+
+### Killed #########################################################################################
+
+PENDING = "/run/dkvm-watchd/restart-*"
+
+
+def killed(where):
+    """A watcher that kills itself there, on the first boot of the guest that is returned."""
+    fresh()
+    watch = Watcher(env=rig.racing(f"{where} 1 kill -KILL $PPID"))
+    guest = Guest(rig.mac(more=cdrom(True)), rig.mac(more=cdrom(False))).start().define()
+    rig.need(watch.process.wait(rig.DEADLINE) == -signal.SIGKILL, f"it was not killed\n{watch.log()}")
+    rig.need(len(glob.glob(PENDING)) == 1, "there is no note of it")
+    rig.need(oct(os.stat(glob.glob(PENDING)[0]).st_mode & 0o022) == "0o0", "others may write it")
+    return guest
+
+
+def nothing_noted():
+    rig.wait(lambda: not glob.glob(PENDING), "the note is gone")
+
+
+@rig.test("killed before it stops a first boot: left running")
+def _():
+    guest = killed("destroy")
+    with Watcher() as watch:
+        watch.wait_for("left running")
+        nothing_noted()
+        time.sleep(5)
+        rig.need(guest.now().isActive() and guest.now().ID() == guest.id, f"it was stopped\n{watch.log()}")
+        rig.need("eject it when the installation is over" in watch.log(), watch.log())
+
+
+@rig.test("killed after it has stopped a first boot: the next one starts it")
+def _():
+    for where in ("destroyed", "start"):
+        guest = killed(where)
+        rig.need(not guest.now().isActive(), f"{where}: it runs")
+        with Watcher() as watch:
+            guest.restarted(watch)
+            nothing_noted()
+            watch.wait_for("started again as a Darwin guest")
+            rig.need(str(ISO) in guest.domain.XMLDesc(0), f"{where}: the medium is gone")
+            rig.need("error" not in watch.log(), watch.log())
+
+
+@rig.test("killed after it has started it: nothing is left to do")
+def _():
+    guest = killed("started")
+    again = guest.now().ID()
+    rig.need(again not in (-1, guest.id), "it does not run")
+    with Watcher() as watch:
+        nothing_noted()
+        time.sleep(5)
+        rig.need(guest.now().ID() == again and "error" not in watch.log(), watch.log())
+
+
+@rig.test("killed while a first boot is stopped, and somebody else has touched it: left as found")
+def _():
+    guest = killed("destroyed")
+    guest.domain.create()
+    again = guest.now().ID()
+    with Watcher() as watch:
+        nothing_noted()
+        time.sleep(5)
+        rig.need(guest.now().ID() == again and "error" not in watch.log(), watch.log())
+    # Started by virt-manager while the next watcher waits.
+    guest = killed("destroyed")
+    with Watcher() as watch:
+        watch.wait_for("it is started again")
+        guest.domain.create()
+        again = guest.now().ID()
+        watch.wait_for("started again by somebody else")
+        nothing_noted()
+        rig.need(guest.now().ID() == again and "error" not in watch.log(), watch.log())
+    # Undefined.
+    guest = killed("destroyed")
+    guest.domain.undefineFlags(4)
+    with Watcher() as watch:
+        nothing_noted()
+        rig.need(not CONN.listAllDomains() and "error" not in watch.log(), watch.log())
+
+
+@rig.test("killed while a first boot is stopped, and it is off for another reason by now: reported")
+def _():
+    def edited(guest):
+        guest.domain = CONN.defineXML(rig.definition(guest.domain).replace("</name>", "</name><title>mine</title>"))
+
+    def shut_down(guest):
+        guest.domain.create()
+        rig.virsh("qemu-monitor-command", "mac", "--hmp", "quit")
+        rig.wait(lambda: not guest.now().isActive(), "it is off")
+
+    for touch in (edited, shut_down):
+        guest = killed("destroyed")
+        touch(guest)
+        with Watcher() as watch:
+            watch.wait_for("whether somebody wants that by now is not known")
+            nothing_noted()
+            watch.wait_until_said("mac", "it is reported", result="failed")
+            time.sleep(5)
+            rig.need(not guest.now().isActive(), "it was started")
 
 
 @rig.test("libvirtd is restarted while it is stopped: started all the same")

@@ -3,7 +3,8 @@
  * before the N-th call of a function of libvirt.  RACE: lines "read N COMMAND"
  * (virDomainGetXMLDesc) or "define N COMMAND" (virDomainDefineXMLFlags); N = 0: before every call.
  * The command runs without this library.  A line "strip 0 :" takes dkvm's marker out of whatever is
- * defined, "stats 0 :" makes virDomainBlockStats fail. */
+ * defined, "stats 0 :" makes virDomainBlockStats fail.  "destroy N" and "start N" run before
+ * virDomainDestroyFlags and virDomainCreate, "destroyed N" and "started N" after them. */
 #include <dlfcn.h>
 #include <libvirt/libvirt.h>
 #include <stdio.h>
@@ -101,4 +102,30 @@ int virDomainBlockStats(virDomainPtr domain, const char *disk, virDomainBlockSta
         *(void **)&real = dlsym(RTLD_NEXT, "virDomainBlockStats");
     }
     return has_rule("stats") ? -1 : real(domain, disk, stats, size);
+}
+
+int virDomainDestroyFlags(virDomainPtr domain, unsigned int flags)
+{
+    static unsigned int count;
+    static int (*real)(virDomainPtr, unsigned int);
+    before("destroy", ++count);
+    if (real == NULL) {
+        *(void **)&real = dlsym(RTLD_NEXT, "virDomainDestroyFlags");
+    }
+    int result = real(domain, flags);
+    before("destroyed", count);
+    return result;
+}
+
+int virDomainCreate(virDomainPtr domain)
+{
+    static unsigned int count;
+    static int (*real)(virDomainPtr);
+    before("start", ++count);
+    if (real == NULL) {
+        *(void **)&real = dlsym(RTLD_NEXT, "virDomainCreate");
+    }
+    int result = real(domain);
+    before("started", count);
+    return result;
 }
