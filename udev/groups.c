@@ -13,6 +13,7 @@ static void group_free(DkvmGroup *group)
 {
     g_free(group->type);
     g_ptr_array_unref(group->devices);
+    g_ptr_array_unref(group->driven);
     g_ptr_array_unref(group->others);
     g_free(group);
 }
@@ -32,10 +33,14 @@ static void read_members(const DkvmHost *host, const char *path, DkvmGroup *grou
     const char *name;
 
     while (dir && (name = g_dir_read_name(dir))) {
-        DkvmDevice *device = g_hash_table_lookup(host->by_name, name);
+        g_autofree char *driver = g_build_filename(members, name, "driver", NULL);
 
-        if (!device)
-            g_ptr_array_add(group->others, dkvm_clean_text(name, strlen(name)));
+        if (g_hash_table_contains(host->by_name, name))
+            continue;
+        g_ptr_array_add(group->others, dkvm_clean_text(name, strlen(name)));
+        if (access(driver, F_OK) == 0)
+            g_ptr_array_add(group->driven,
+                            g_ptr_array_index(group->others, group->others->len - 1));
     }
 }
 
@@ -91,6 +96,7 @@ void dkvm_host_read_groups(DkvmHost *host)
             group->number = GPOINTER_TO_INT(key) - 1;
             group->devices = g_ptr_array_new();
             group->others = g_ptr_array_new_with_free_func(g_free);
+            group->driven = g_ptr_array_new();
             g_hash_table_insert(groups, key, group);
             g_ptr_array_add(host->groups, group);
         }

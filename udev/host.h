@@ -70,6 +70,7 @@ struct DkvmGroup {
     char *type;         /* "DMA", "DMA-FQ", "identity"; NULL before 5.11 or unreadable */
     GPtrArray *devices; /* of DkvmDevice, in order */
     GPtrArray *others;  /* names (char *) of members that are no PCI devices */
+    GPtrArray *driven;  /* those of them that a driver has (not owned) */
     gboolean direct;    /* has reserved regions of type "direct" (RMRR): the guest cannot have it */
 };
 

@@ -95,8 +95,9 @@ static gboolean bridge_blocks(const DkvmHost *host, const DkvmDevice *bridge)
 
 static void judge_group(const DkvmHost *host, const DkvmGroup *group, GPtrArray *reasons)
 {
-    for (guint i = 0; i < group->others->len; i++) {
-        const char *name = g_ptr_array_index(group->others, i);
+    /* Without a driver they are as good as a PCI device without one. */
+    for (guint i = 0; i < group->driven->len; i++) {
+        const char *name = g_ptr_array_index(group->driven, i);
 
         dkvm_reason_add(reasons, DKVM_ANSWER_NO, "not-pci",
                         "Look for a firmware setting that turns that device off.",

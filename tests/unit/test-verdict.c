@@ -40,6 +40,7 @@ static DkvmGroup *group(Made *m, int number)
     g->number = number;
     g->devices = g_ptr_array_new();
     g->others = g_ptr_array_new();
+    g->driven = g_ptr_array_new();
     g_ptr_array_add(m->host->groups, g);
     return g;
 }
@@ -147,7 +148,12 @@ static void test_kernel_no(void)
     m.group->direct = TRUE;
     expect(&m, m.gpu, NO, YES, "direct");
     m = make();
+    m.sound->virtuals = 2;
+    expect(&m, m.gpu, NO, YES, "has-virtual");
+    m = make();
     g_ptr_array_add(m.group->others, (char *)"AMDI0010:00");
+    expect(&m, m.gpu, YES, YES, NULL);
+    g_ptr_array_add(m.group->driven, (char *)"AMDI0010:00");
     expect(&m, m.gpu, NO, YES, "not-pci");
     m = make();
     m.sound->id.vendor = 0x8086;
