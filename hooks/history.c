@@ -65,7 +65,8 @@ const char *dkvm_first_boot_late_refusal(const DkvmFirstBoot *first, const DkvmH
     if (now->booted != first->history.booted || now->count != first->history.count) {
         return "something happened to it meanwhile";
     }
-    if (time < now->booted || time - now->booted > DKVM_FIRST_BOOT_AGE + settle) {
+    if (time < now->booted ||
+        time - now->booted > DKVM_FIRST_BOOT_AGE + settle * DKVM_SETTLE_MOST) {
         return "it has been running for too long by now";
     }
     switch (written) {
@@ -77,6 +78,19 @@ const char *dkvm_first_boot_late_refusal(const DkvmFirstBoot *first, const DkvmH
         break;
     }
     return "libvirt does not say whether it has written to its disks";
+}
+
+gboolean dkvm_first_boot_waits(const DkvmMachine *machine, gint64 viewed, gint64 patched,
+                               gint64 settle, gint64 now)
+{
+    if (now - patched < settle) {
+        return TRUE;
+    }
+    if (!machine->console || now - patched >= settle * DKVM_SETTLE_MOST) {
+        return FALSE;
+    }
+    /* What has just connected is still being greeted. */
+    return viewed == 0 || now - viewed < settle / 3;
 }
 
 gboolean dkvm_first_boot_is_ours(const DkvmHistory *at_stop, const DkvmHistory *now)

@@ -26,6 +26,7 @@ typedef struct {
     gboolean patched;  /* it has our marker, and that is not off */
     gboolean pci;      /* it has a PCI device of the host, as hostdev, interface or disk */
     gboolean kernel;   /* it boots a kernel of its own, which the definition may not have */
+    gboolean console;  /* it has a display that is looked at by VNC or SPICE */
     gboolean readable; /* the XML could be read at all */
 } DkvmMachine;
 
@@ -48,6 +49,16 @@ typedef enum { DKVM_WRITTEN_UNKNOWN = -1, DKVM_WRITTEN_NO, DKVM_WRITTEN_YES } Dk
  * to; SETTLE: the configured wait in microseconds; TIME: the time now. */
 const char *dkvm_first_boot_late_refusal(const DkvmFirstBoot *first, const DkvmHistory *now,
                                          DkvmWritten written, gint64 settle, gint64 time);
+
+/* Whether there is still something to wait for before it is stopped.  A window that virt-manager
+ * opens while the machine is off shows an error for good, so it should be open by then.  VIEWED:
+ * when somebody connected to the console (0: nobody has), PATCHED: when the definition was patched,
+ * NOW: monotonic microseconds; SETTLE as above. */
+gboolean dkvm_first_boot_waits(const DkvmMachine *machine, gint64 viewed, gint64 patched,
+                               gint64 settle, gint64 now);
+
+/* How long that may take, as a multiple of SETTLE: virt-install opens no console. */
+#define DKVM_SETTLE_MOST 4
 
 /* Whether nobody has touched the machine since we stopped it, so that it is ours to start. */
 gboolean dkvm_first_boot_is_ours(const DkvmHistory *at_stop, const DkvmHistory *now);

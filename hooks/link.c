@@ -118,6 +118,23 @@ static void on_metadata(virConnectPtr conn, virDomainPtr domain, int type, const
     }
 }
 
+/* Somebody opened the console of a machine that may be on its first boot. */
+static void on_graphics(virConnectPtr conn, virDomainPtr domain, int phase,
+                        const virDomainEventGraphicsAddress *local,
+                        const virDomainEventGraphicsAddress *remote, const char *scheme,
+                        const virDomainEventGraphicsSubject *subject, void *data)
+{
+    DkvmLink *link = data;
+    char uuid[VIR_UUID_STRING_BUFLEN] = "";
+    virDomainGetUUIDString(domain, uuid);
+    g_mutex_lock(&link->lock);
+    DkvmRecord *record = dkvm_link_record(link, uuid, FALSE);
+    if (record != NULL && record->boot != NULL && phase != VIR_DOMAIN_EVENT_GRAPHICS_DISCONNECT) {
+        record->boot->viewed = g_get_monotonic_time();
+    }
+    g_mutex_unlock(&link->lock);
+}
+
 static void on_close(virConnectPtr conn, int reason, void *data)
 {
     DkvmLink *link = data;
@@ -248,7 +265,7 @@ static void free_guard(DkvmRecord *record)
 }
 
 typedef struct {
-    int lifecycle, metadata;
+    int lifecycle, metadata, graphics;
 } Callbacks;
 
 static gboolean listen(DkvmLink *link, virConnectPtr conn, Callbacks *callbacks)
@@ -261,6 +278,9 @@ static gboolean listen(DkvmLink *link, virConnectPtr conn, Callbacks *callbacks)
     callbacks->metadata =
         virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
                                          VIR_DOMAIN_EVENT_CALLBACK(on_metadata), link, NULL);
+    callbacks->graphics =
+        virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_GRAPHICS,
+                                         VIR_DOMAIN_EVENT_CALLBACK(on_graphics), link, NULL);
     return virConnectRegisterCloseCallback(conn, on_close, link, NULL) == 0 &&
            callbacks->lifecycle >= 0;
 }
@@ -274,6 +294,9 @@ static void unlisten(virConnectPtr conn, const Callbacks *callbacks)
     }
     if (callbacks->metadata >= 0) {
         virConnectDomainEventDeregisterAny(conn, callbacks->metadata);
+    }
+    if (callbacks->graphics >= 0) {
+        virConnectDomainEventDeregisterAny(conn, callbacks->graphics);
     }
     dkvm_edits_unfollow(conn);
 }
@@ -309,7 +332,7 @@ static GPtrArray *take_up(DkvmLink *link, virConnectPtr conn)
 
 static void serve(DkvmLink *link, virConnectPtr conn)
 {
-    Callbacks callbacks = {-1, -1};
+    Callbacks callbacks = {-1, -1, -1};
     if (!listen(link, conn, &callbacks)) {
         set_trouble(link, "cannot listen to the events of this connection");
     }

@@ -66,6 +66,7 @@ DkvmMachine dkvm_machine_read(const char *xml)
         .readable = TRUE,
         .patched = marker != NULL && g_strcmp0(dkvm_xml_get(marker, "state"), "off") != 0,
         .pci = uses_pci(domain),
+        .console = has_type(domain, "graphics", "vnc") || has_type(domain, "graphics", "spice"),
         .kernel = dkvm_xml_child(dkvm_xml_child(domain, "os"), "kernel") != NULL,
     };
 }

@@ -25,6 +25,7 @@ typedef enum {
 typedef struct {
     DkvmHistory history;
     DkvmPhase phase;
+    gint64 viewed;       /* when its console was opened, monotonic microseconds; 0: it was not */
     DkvmFirstBoot first; /* in a phase */
     DkvmHistory at_stop; /* from DKVM_PHASE_STOPPED on: its history before we stopped it */
 } DkvmBoot;

@@ -11,6 +11,7 @@
 #include "xslt/connection.h"
 
 #define OTHERS_MS 4000 /* virt-manager starts it within 150 ms, or not at all */
+#define LOOK_MS 100    /* for a console */
 #define AGAIN_MS 500   /* while libvirtd is away */
 #define GIVE_UP (60 * G_TIME_SPAN_SECOND)
 
@@ -19,10 +20,11 @@ typedef struct {
     DkvmLink *link;
     virDomainPtr domain;
     char uuid[VIR_UUID_STRING_BUFLEN];
-    int id;        /* of the machine that is stopped */
-    gint64 settle; /* microseconds */
-    char *running; /* the XML of the machine that is stopped */
-    char *before;  /* the definition before media were carried over, NULL if none were; and after */
+    int id;         /* of the machine that is stopped */
+    gint64 settle;  /* microseconds */
+    gint64 patched; /* when its definition was, monotonic microseconds */
+    char *running;  /* the XML of the machine that is stopped */
+    char *before; /* the definition before media were carried over, NULL if none were; and after */
     char *after;
     gboolean noted; /* there is a note of it (pending.h) */
     gint64 stopped; /* when we stopped it; monotonic microseconds */
@@ -384,10 +386,30 @@ static void enter_stopped(Restart *restart)
     g_mutex_unlock(&restart->link->lock);
 }
 
+/* Whether it is too early to stop it; *VIEWED: somebody has opened its console. */
+static gboolean must_wait(Restart *restart, gboolean *viewed)
+{
+    gboolean wait = FALSE;
+    g_mutex_lock(&restart->link->lock);
+    const DkvmRecord *record = dkvm_link_record(restart->link, restart->uuid, FALSE);
+    if (record != NULL && record->boot != NULL) {
+        *viewed = record->boot->viewed != 0;
+        wait = dkvm_first_boot_waits(&record->boot->first.machine, record->boot->viewed,
+                                     restart->patched, restart->settle, g_get_monotonic_time());
+    }
+    g_mutex_unlock(&restart->link->lock);
+    return wait;
+}
+
 static void stop(gpointer data)
 {
     Restart *restart = data;
     const char *why = refusal_now(restart);
+    gboolean viewed = FALSE;
+    if (why == NULL && must_wait(restart, &viewed)) {
+        later(restart, LOOK_MS, stop);
+        return;
+    }
     why = why ? why : prepare(restart);
     why = why ? why : refusal_now(restart);
     if (why != NULL) {
@@ -402,8 +424,8 @@ static void stop(gpointer data)
         return;
     }
     restart->stopped = g_get_monotonic_time();
-    dkvm_log_note("%s: %s: first boot stopped, nothing was written yet", restart->link->uri,
-                  name_of(restart));
+    dkvm_log_note("%s: %s: first boot stopped, nothing was written yet%s", restart->link->uri,
+                  name_of(restart), viewed ? "; its console was open" : "");
     later(restart, OTHERS_MS, start);
 }
 
@@ -454,8 +476,9 @@ const char *dkvm_restart_consider(DkvmLink *link, virDomainPtr domain, const Dkv
     }
     Restart *restart = restart_new(link, domain);
     restart->settle = (gint64)(config->settle_seconds * G_TIME_SPAN_SECOND);
+    restart->patched = g_get_monotonic_time();
     restart->running = g_steal_pointer(&running);
-    later(restart, (guint)(config->settle_seconds * 1000), stop);
+    later(restart, (guint)(config->settle_seconds * 1000) + 1, stop);
     return NULL;
 }
 

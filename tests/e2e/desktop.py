@@ -17,7 +17,7 @@ gi.require_version("Atspi", "2.0")
 from gi.repository import Atspi, GLib  # noqa: E402  pylint: disable=wrong-import-position
 
 SIZE = (1400, 1050)
-PATIENCE = 90  # seconds for whatever takes one or two on an idle machine
+PATIENCE = 180  # seconds for whatever takes one or two on an idle machine
 
 
 class Missing(Exception):
@@ -177,6 +177,18 @@ def tick(button, wanted=True):
     until(done, f"{button.role} '{button.name}' stays as it is", 30)
 
 
+def front(window):
+    """Brings a window to the front, as by its button in a list of windows."""
+    def active():
+        subprocess.run(["xdotool", "search", "--onlyvisible", "--name", f"^{re.escape(window.name)}$", "windowactivate"],
+                       check=False, timeout=PATIENCE, capture_output=True)
+        try:
+            return until(lambda: window.active, "", 3)
+        except Missing:
+            return False
+    until(active, f"'{window.name}' does not come to the front")
+
+
 def key(*names):
     xdotool("key", "--clearmodifiers", *names)
 
@@ -186,11 +198,16 @@ def write(text):
 
 
 def fill(entry, text):
-    """What is in an entry is replaced."""
-    click(entry)
-    key("ctrl+a")
-    write(text)
-    until(lambda: entry.text == text, f"the entry holds '{entry.text}', not '{text}'", 10)
+    """What is in an entry is replaced.  A click or a key that gets lost is repeated."""
+    def filled():
+        click(entry)
+        key("ctrl+a")
+        write(text)
+        try:
+            return until(lambda: entry.text == text, "", 10)
+        except Missing:
+            return False
+    until(filled, f"the entry does not hold '{text}'")
 
 
 ### The desktop #####################################################################################

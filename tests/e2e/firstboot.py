@@ -23,7 +23,7 @@ RESTART = os.environ["DKVM_RESTART_LIBVIRTD"]
 ISO = rig.SCRATCH / "installer.iso"
 ISO.write_bytes(b"\0" * (1 << 20))
 SETTLE = 0.5
-ENOUGH = SETTLE + 2  # a machine that is to be stopped is stopped by then
+ENOUGH = 4 * SETTLE + 2  # a machine that is to be stopped is stopped by then
 
 # Boots from a disk by BIOS and writes its second sector: int 13h, function 3.
 WRITES = bytes.fromhex("31c0 8ec0 bb007c b80103 b90200 b600 cd13 ebfe".replace(" ", ""))
@@ -105,6 +105,18 @@ def _():
         guest.id = guest.now().ID()
         time.sleep(ENOUGH)
         rig.need(guest.now().ID() == guest.id, "and once more")
+
+
+@rig.test("it is stopped once somebody has opened its console, if not before long")
+def _():
+    fresh("settle-seconds = 4\n")
+    with Watcher() as watch:
+        guest = Guest().start().define()
+        wait_patched(guest.domain, watch)
+        descriptor = guest.domain.openGraphicsFD(0, libvirt.VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH)
+        guest.restarted(watch)
+        os.close(descriptor)
+        watch.wait_for("first boot stopped, nothing was written yet; its console was open")
 
 
 @rig.test("the install medium and the order to boot from are carried over, and stay")

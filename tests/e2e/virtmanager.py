@@ -3,7 +3,7 @@
 
 import re
 
-from desktop import Missing, click, fill, key, tick, until
+from desktop import PATIENCE, Missing, click, fill, front, key, tick, until
 
 # AT-SPI's roles of what GTK shows as a message: GtkMessageDialog is an alert.
 DIALOGS = ("alert", "dialog", "file chooser")
@@ -41,7 +41,7 @@ class VirtManager:
         if "dialog message:" in log:
             raise Dialog(log[log.index("dialog message:"):][:2000])
 
-    def wait(self, condition, what, deadline=90):
+    def wait(self, condition, what, deadline=PATIENCE):
         """until(), which ends as soon as there is a message."""
         def look():
             self.no_dialog()
@@ -53,14 +53,15 @@ class VirtManager:
         return "\n".join(line for window in self._app.children if window.showing
                          for line in [f"# {window.role} '{window.name}'", *window.outline(1)])
 
-    def _press(self, button, done, what):
-        """Clicks until something happens: a page that has just been turned does not always hear."""
+    def _press(self, button, done, what, seconds=8):
+        """Clicks until something happens: a page that has just been turned does not always hear.  SECONDS:
+        until it is clicked again."""
         def look():
             if done():
                 return True
             click(button)
             try:
-                self.wait(done, what, 4)
+                self.wait(done, what, seconds)
             except Missing:
                 pass
             return done()
@@ -117,6 +118,7 @@ class VirtManager:
 
     def to_os_page(self, method="manual"):
         """Opens the wizard and goes on to where the OS is chosen."""
+        front(self.main)
         self._press(self.main.get("push button", "New"), lambda: self._app.find("frame", "New VM"),
                     "no wizard")
         wizard = self._wizard()
@@ -148,25 +150,43 @@ class VirtManager:
         button = wizard.get("push button", "Finish")
         self._press(button, lambda: not (wizard.showing and button.sensitive), "the wizard does not finish")
 
-    def customize(self, wizard):
+    def customize(self, wizard, name):
         """Finish with "Customize configuration before install"; the window that opens."""
         tick(wizard.get("check box", "Customize configuration.*"))
         self.finish(wizard)
-        return self._app.get("frame", ".* on QEMU/KVM")
+        return self.created(name)
 
-    def begin_installation(self, window):
-        click(window.get("push button", "Begin Installation"))
+    def begin_installation(self, window, exists):
+        """EXISTS tells whether the VM is there.  The button stays for a while, and a second click would be a
+        second VM, so this one has time."""
+        button = window.get("push button", "Begin Installation")
+        self._press(button, lambda: exists() or not button.showing or self._app.find("progress bar"),
+                    "the installation does not begin", 45)
 
     ### A VM's window ###############################################################################
 
     def window(self, name):
         """The window of a VM, opened if it is not open."""
         title = re.escape(name) + " on QEMU/KVM"
-        found = self._app.find("frame", title)
-        if not found:
-            click(self._row(name), times=2)
-            found = self._app.get("frame", title)
-        return found
+        def opened():
+            if not self._app.find("frame", title):
+                front(self.main)
+                click(self._row(name), times=2)
+            try:
+                return self.wait(lambda: self._app.find("frame", title), "", 10)
+            except Missing:
+                return None
+        return self.wait(opened, f"no window '{title}'")
+
+    def created(self, name):
+        """Its window, which virt-manager opens by itself once it has created it."""
+        return self._app.get("frame", re.escape(name) + " on QEMU/KVM")
+
+    def front(self, name):
+        """The window of a VM, in front of the others."""
+        window = self.window(name)
+        front(window)
+        return window
 
     def _row(self, name):
         return self.main.get("table cell", re.escape(name) + r"\n.*")
@@ -182,9 +202,18 @@ class VirtManager:
 
     def close(self, window):
         """As by the button of the window manager."""
-        click(window.get("menu", "File"))
-        click(window.get("menu item", "Close"))
-        self.wait(lambda: not window.showing, "the window stays")
+        def closed():
+            if window.showing and not window.find("menu item", "Close"):
+                front(window)
+                click(window.get("menu", "File"))
+            item = window.showing and window.find("menu item", "Close")
+            if item:
+                click(item)
+            try:
+                return self.wait(lambda: not window.showing, "", 5)
+            except Missing:
+                return False
+        self.wait(closed, "the window stays")
 
     def hardware(self, window, label, details=True):
         """Shows the details of one device, by its name in the list on the left.  Before the installation
@@ -212,8 +241,7 @@ class VirtManager:
 
     def apply(self, window):
         button = window.get("push button", "config-apply")
-        click(button)
-        self.wait(lambda: not button.sensitive, "the change is not applied")
+        self._press(button, lambda: not button.sensitive, "the change is not applied")
 
     def spin(self, window, name, value):
         fill(window.get("spin button", name), str(value))

@@ -193,8 +193,8 @@ static void test_written(void)
 static void test_late_age(void)
 {
     DkvmFirstBoot first = good();
-    g_assert_null(late(&first, &first.history, DKVM_WRITTEN_NO, BOOT + 23 * S / 2));
-    g_assert_nonnull(late(&first, &first.history, DKVM_WRITTEN_NO, BOOT + 23 * S / 2 + 1));
+    g_assert_null(late(&first, &first.history, DKVM_WRITTEN_NO, BOOT + 16 * S));
+    g_assert_nonnull(late(&first, &first.history, DKVM_WRITTEN_NO, BOOT + 16 * S + 1));
     g_assert_nonnull(late(&first, &first.history, DKVM_WRITTEN_NO, BOOT - 1));
 }
 
@@ -243,9 +243,24 @@ static void test_stopped_otherwise(void)
     }
 }
 
+static void test_waits(void)
+{
+    const DkvmMachine with = {.console = TRUE}, without = {0};
+    const gint64 ms = G_TIME_SPAN_MILLISECOND, settle = 1500 * ms;
+    g_assert_true(dkvm_first_boot_waits(&without, 0, 0, settle, 1499 * ms));
+    g_assert_false(dkvm_first_boot_waits(&without, 0, 0, settle, 1500 * ms));
+    g_assert_true(dkvm_first_boot_waits(&with, 0, 0, settle, 5999 * ms));
+    g_assert_false(dkvm_first_boot_waits(&with, 0, 0, settle, 6000 * ms));
+    g_assert_true(dkvm_first_boot_waits(&with, 100 * ms, 0, settle, 1400 * ms));
+    g_assert_false(dkvm_first_boot_waits(&with, 100 * ms, 0, settle, 1500 * ms));
+    g_assert_true(dkvm_first_boot_waits(&with, 3000 * ms, 0, settle, 3499 * ms));
+    g_assert_false(dkvm_first_boot_waits(&with, 3000 * ms, 0, settle, 3500 * ms));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/history/waits", test_waits);
     g_test_set_nonfatal_assertions();
     g_test_add_func("/first-boot/all-conditions-hold", test_good);
     g_test_add_func("/first-boot/first-boot-leave", test_configured);
