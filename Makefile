@@ -19,7 +19,7 @@ CC := gcc
 endif
 PKGS := glib-2.0 gio-2.0 gio-unix-2.0 json-glib-1.0 libxml-2.0 libxslt libvirt libudev libkmod
 # Folders with C code; in them dkvm-NAME.c holds the main() of a program, all else is for every program.
-PARTS := lib xslt hooks udev
+PARTS := lib xslt hooks udev qemu-hook
 # Looked up when first used: "make deps" must work where pkg-config is not installed yet.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
@@ -76,7 +76,26 @@ define program
 $(B)/$(notdir $(1)): $(B)/$(1).o $(B)/libdkvm.a
 	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(PKG_LIBS)
 endef
-$(foreach main,$(MAIN),$(eval $(call program,$(main:.c=))))
+HOOK_MAIN := qemu-hook/dkvm-hook.c
+$(foreach main,$(filter-out $(HOOK_MAIN),$(MAIN)),$(eval $(call program,$(main:.c=))))
+
+# libvirt runs it for every virtual machine: libc and nothing else.
+HOOK_OBJ := $(B)/qemu-hook/hook-input.o $(B)/qemu-hook/hook-scan.o
+$(B)/dkvm-hook: $(HOOK_MAIN:%.c=$(B)/%.o) $(HOOK_OBJ)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
+
+# It knows where dkvm-gpu is installed.
+$(B)/qemu-hook/sbindir: FORCE
+	@mkdir -p $(@D)
+	@echo '$(sbindir)' | cmp -s - $@ || echo '$(sbindir)' >$@
+HOOK_CFLAGS := -DDKVM_GPU='"$(sbindir)/dkvm-gpu"'
+$(HOOK_MAIN:%.c=$(B)/%.o): ALL_CFLAGS += $(HOOK_CFLAGS)
+$(HOOK_MAIN:%.c=$(B)/%.o) $(B)/tests/dkvm-hook: $(B)/qemu-hook/sbindir
+
+# The same for the tests: it looks for dkvm-gpu below DKVM_ROOT.
+$(B)/tests/dkvm-hook: $(HOOK_MAIN) $(HOOK_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(HOOK_CFLAGS) -DDKVM_HOOK_TEST $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(HOOK_OBJ)
 
 $(B)/tests/unit/%: tests/unit/%.c $(B)/libdkvm.a
 	@mkdir -p $(@D)
@@ -118,13 +137,13 @@ demo: test-deps
 
 # Everything once, at most 30 minutes on 2 cores.
 check: test-deps
-	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH)
+	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH) $(B)/tests/dkvm-hook
 	DKVM_BUILD=$(B) tests/run
 
 # Without a limit: all repetitions, long fuzzing, sanitizers, valgrind, coverage, ratios.  Goes on where it
 # was stopped; its table is in $(B)/check-long.
 check-long: test-deps
-	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH)
+	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH) $(B)/tests/dkvm-hook
 	DKVM_BUILD=$(B) tests/long
 
 bench: test-deps
@@ -275,7 +294,7 @@ packages:
 parts:
 	@echo $(PARTS)
 
--include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d)
+-include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d) $(B)/tests/dkvm-hook.d
 .PHONY: all packages parts deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
 	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev check-hook clean help FORCE
 .DELETE_ON_ERROR:
