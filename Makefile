@@ -192,6 +192,8 @@ hookdir := $(sysconfdir)/libvirt/hooks/daemon.d
 HOOK_MARK := ^\# dkvm: starts dkvm-watchd
 # The places that libvirt's AppArmor profile lets libvirtd start a program from.
 HOOK_DIRS := /usr/sbin /usr/bin /sbin /bin
+QEMU_LINK := $(DESTDIR)$(sysconfdir)/libvirt/hooks/qemu.d/50-dkvm
+link-is-ours = case ' $(addsuffix /dkvm-hook,$(HOOK_DIRS)) ' in *" $$(readlink $(QEMU_LINK)) "*) ;; *) false;; esac
 TEMPLATES := dkvm-watchd.service dkvm-watchd-user.service 50-dkvm-watchd
 
 # Made anew each time: sbindir may be another one.
@@ -207,6 +209,8 @@ check-hook:
 	@test '$(HOOK)' = no || ! test -e $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
 		grep -q '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || { \
 		echo '$(DESTDIR)$(hookdir)/50-dkvm-watchd is not ours; move it away, or HOOK=no' >&2; exit 1; }
+	@test '$(HOOK)' = no || ! test -e $(QEMU_LINK) -o -L $(QEMU_LINK) || $(link-is-ours) || { \
+		echo '$(QEMU_LINK) is not ours; move it away, or HOOK=no' >&2; exit 1; }
 
 # Nothing is written before check-hook has had its say.
 install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
@@ -226,6 +230,21 @@ install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
 	test -e $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf || \
 		install -m 644 packaging/dkvm.conf $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf
 	test '$(HOOK)' = no || install -D -m 755 $(B)/50-dkvm-watchd $(DESTDIR)$(hookdir)/50-dkvm-watchd
+	@$(MAKE) --no-print-directory install-qemu-hook
+
+# The link comes last and goes first, so that it never leads to a program that is not there; a
+# program that a starting VM may be running is replaced as a whole.  Nothing for AppArmor: its
+# profile of libvirtd lets whatever is in HOOK_DIRS run unconfined.
+install-qemu-hook: all
+	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(mandir)/man8
+	install -m 644 $(B)/dkvm-hook.8 $(DESTDIR)$(mandir)/man8/
+	install -m 755 $(B)/dkvm-hook $(DESTDIR)$(sbindir)/.dkvm-hook.new
+	mv -f $(DESTDIR)$(sbindir)/.dkvm-hook.new $(DESTDIR)$(sbindir)/dkvm-hook
+	test '$(HOOK)' = no || DESTDIR='$(DESTDIR)' packaging/link-hook $(sbindir)/dkvm-hook $(QEMU_LINK)
+
+uninstall-qemu-hook:
+	! $(link-is-ours) || rm -f $(QEMU_LINK)
+	rm -f $(DESTDIR)$(sbindir)/dkvm-hook $(DESTDIR)$(mandir)/man8/dkvm-hook.8
 
 install-udev: all
 	install -d $(DESTDIR)$(bindir) $(UDEV)/rules.d $(TOOLS)/hooks $(TOOLS)/scripts/init-top $(DRACUT) \
@@ -247,7 +266,7 @@ install-udev: all
 
 # What install made, and nothing else: a dkvm.conf that was changed and a list of reserved devices
 # stay, as does another's hook.
-uninstall: uninstall-osinfo uninstall-udev
+uninstall: uninstall-qemu-hook uninstall-osinfo uninstall-udev
 	! grep -qs '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
 		rm -f $(DESTDIR)$(hookdir)/50-dkvm-watchd
 	rm -f $(DESTDIR)$(unitdir)/system/dkvm-watchd.service $(DESTDIR)$(unitdir)/user/dkvm-watchd.service \
@@ -296,6 +315,6 @@ parts:
 
 -include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d) $(B)/tests/dkvm-hook.d
 .PHONY: all packages parts deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
-	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev check-hook clean help FORCE
+	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev install-qemu-hook uninstall-qemu-hook check-hook clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -74,7 +74,7 @@ static size_t utf8_length(const unsigned char *at, const unsigned char *end)
 
 static bool is_text(const char *text, size_t length)
 {
-    const unsigned char *at = (const unsigned char *)text, *end = at + length;
+    const unsigned char *at = (const unsigned char *)text, *end = length > 0 ? at + length : at;
 
     while (at < end) {
         if (*at < 0x80) {
@@ -317,7 +317,7 @@ static bool take_markup(Scan *s)
 
 DkvmHookAnswer dkvm_hook_scan(const char *text, size_t length)
 {
-    Scan s = {.at = text, .end = text + length};
+    Scan s = {.at = text, .end = length > 0 ? text + length : text};
     bool root = false;
 
     if (!is_text(text, length))
