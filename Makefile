@@ -41,7 +41,10 @@ OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test-*.c))
 GOLDEN := $(B)/tests/golden/golden
 BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c))
-PROGRAMS := $(addprefix $(B)/,$(notdir $(MAIN:.c=)))
+# dkvm-hook knows where dkvm-gpu is installed: for an unusual sbindir another one is built.
+HOOK_MAIN := qemu-hook/dkvm-hook.c
+HOOK_PROGRAM := $(B)$(if $(filter /usr/sbin,$(sbindir)),,/sbindir$(subst /,-,$(sbindir)))/dkvm-hook
+PROGRAMS := $(addprefix $(B)/,$(notdir $(patsubst %.c,%,$(filter-out $(HOOK_MAIN),$(MAIN))))) $(HOOK_PROGRAM)
 SCD := $(foreach part,$(PARTS),$(wildcard $(part)/*.scd))
 MAN := $(addprefix $(B)/,$(notdir $(SCD:.scd=)))
 
@@ -76,26 +79,22 @@ define program
 $(B)/$(notdir $(1)): $(B)/$(1).o $(B)/libdkvm.a
 	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(PKG_LIBS)
 endef
-HOOK_MAIN := qemu-hook/dkvm-hook.c
 $(foreach main,$(filter-out $(HOOK_MAIN),$(MAIN)),$(eval $(call program,$(main:.c=))))
 
 # libvirt runs it for every virtual machine: libc and nothing else.
 HOOK_OBJ := $(B)/qemu-hook/hook-input.o $(B)/qemu-hook/hook-scan.o
-$(B)/dkvm-hook: $(HOOK_MAIN:%.c=$(B)/%.o) $(HOOK_OBJ)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
-
-# It knows where dkvm-gpu is installed.
-$(B)/qemu-hook/sbindir: FORCE
+define hook-program
 	@mkdir -p $(@D)
-	@echo '$(sbindir)' | cmp -s - $@ || echo '$(sbindir)' >$@
-HOOK_CFLAGS := -DDKVM_GPU='"$(sbindir)/dkvm-gpu"'
-$(HOOK_MAIN:%.c=$(B)/%.o): ALL_CFLAGS += $(HOOK_CFLAGS)
-$(HOOK_MAIN:%.c=$(B)/%.o) $(B)/tests/dkvm-hook: $(B)/qemu-hook/sbindir
+	$(CC) $(ALL_CFLAGS) -DDKVM_GPU='"$(sbindir)/dkvm-gpu"' $(1) $(ALL_LDFLAGS) $(HOOK_LDFLAGS) -MMD -MP -o $@ \
+		$< $(HOOK_OBJ)
+endef
+$(HOOK_PROGRAM): $(HOOK_MAIN) $(HOOK_OBJ)
+	$(call hook-program)
 
 # The same for the tests: it looks for dkvm-gpu below DKVM_ROOT.
-$(B)/tests/dkvm-hook: $(HOOK_MAIN) $(HOOK_OBJ)
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(HOOK_CFLAGS) -DDKVM_HOOK_TEST $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(HOOK_OBJ)
+HOOK_TEST := $(B)/tests/dkvm-hook
+$(HOOK_TEST): $(HOOK_MAIN) $(HOOK_OBJ)
+	$(call hook-program,-DDKVM_HOOK_TEST)
 
 $(B)/tests/unit/%: tests/unit/%.c $(B)/libdkvm.a
 	@mkdir -p $(@D)
@@ -137,13 +136,13 @@ demo: test-deps
 
 # Everything once, at most 30 minutes on 2 cores.
 check: test-deps
-	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH) $(B)/tests/dkvm-hook
+	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH) $(HOOK_TEST)
 	DKVM_BUILD=$(B) tests/run
 
 # Without a limit: all repetitions, long fuzzing, sanitizers, valgrind, coverage, ratios.  Goes on where it
 # was stopped; its table is in $(B)/check-long.
 check-long: test-deps
-	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH) $(B)/tests/dkvm-hook
+	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH) $(HOOK_TEST)
 	DKVM_BUILD=$(B) tests/long
 
 bench: test-deps
@@ -238,7 +237,7 @@ install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
 install-qemu-hook: all
 	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(mandir)/man8
 	install -m 644 $(B)/dkvm-hook.8 $(DESTDIR)$(mandir)/man8/
-	install -m 755 $(B)/dkvm-hook $(DESTDIR)$(sbindir)/.dkvm-hook.new
+	install -m 755 $(HOOK_PROGRAM) $(DESTDIR)$(sbindir)/.dkvm-hook.new
 	mv -f $(DESTDIR)$(sbindir)/.dkvm-hook.new $(DESTDIR)$(sbindir)/dkvm-hook
 	test '$(HOOK)' = no || DESTDIR='$(DESTDIR)' packaging/link-hook $(sbindir)/dkvm-hook $(QEMU_LINK)
 
@@ -289,7 +288,7 @@ uninstall-udev:
 
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
 clean:
-	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/gui $(B)/*.a $(B)/*.json $(B)/darwin.xsl $(MAN) $(PROGRAMS) \
+	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/sbindir-* $(B)/tests $(B)/gui $(B)/*.a $(B)/*.json $(B)/darwin.xsl $(MAN) $(PROGRAMS) \
 		$(addprefix $(B)/,$(TEMPLATES))
 
 help:
@@ -313,7 +312,8 @@ packages:
 parts:
 	@echo $(PARTS)
 
--include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d) $(B)/tests/dkvm-hook.d
+-include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d) \
+	$(HOOK_PROGRAM).d $(HOOK_TEST).d
 .PHONY: all packages parts deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
 	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev install-qemu-hook uninstall-qemu-hook check-hook clean help FORCE
 .DELETE_ON_ERROR:

@@ -64,3 +64,44 @@ hook() {
     "$INSTALLED" --version 2>&1 | grep -qx 'dkvm-hook [0-9.]*'
     "$INSTALLED" --help 2>&1 | grep -q 'dkvm-hook(8)'
 }
+
+@test "dkvm-hook(8)" {
+    local page=$TOP/qemu-hook/dkvm-hook.8.scd code=$TOP/qemu-hook/dkvm-hook.c
+    command -v scdoc > /dev/null || skip 'no scdoc'
+    scdoc < "$page" > page.out
+    head -1 "$page" | grep -qx 'dkvm-hook(8)'
+    if grep -nP '\P{ASCII}' "$page"; then fail 'not ASCII'; fi
+    # The operations, and what is done at each.
+    sed -nE 's/^.*\{?\{"([a-z]+)", (DECIDE|TELL)\}.*/&/p' "$code" | grep -oE '"[a-z]+", (DECIDE|TELL)' | tr -d '",' | sort > of-code
+    awk '/^# OPERATIONS/ { on = 1; next } /^# / { on = 0 } on && /^\*/' "$page" > lines
+    { sed -n 1p lines | grep -oE '[a-z]+' | sed 's/$/ DECIDE/'; sed -n 2p lines | grep -oE '[a-z]+' | sed 's/$/ TELL/'; } | sort > of-man
+    [ "$(wc -l < of-code)" -eq 6 ]
+    diff -u of-code of-man
+    # The limits.
+    grep -q 'DKVM_HOOK_MAX (4U \* 1024 \* 1024)' "$TOP/qemu-hook/hook-input.h"
+    grep -q 'larger than 4 MiB' "$page"
+    grep -q 'DKVM_HOOK_READ_MS 5000' "$TOP/qemu-hook/hook-input.h"
+    grep -q 'within 5 seconds' "$page"
+}
+
+@test "make install and uninstall: the link, and what another put in its place" {
+    local d=$PWD/dest link=$PWD/dest/etc/libvirt/hooks/qemu.d/50-dkvm put
+    make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$d" install-qemu-hook
+    [ "$(readlink "$link")" = /usr/sbin/dkvm-hook ]
+    [ -x "$d/usr/sbin/dkvm-hook" ]
+    make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$d" uninstall-qemu-hook
+    find "$d" ! -type d > left
+    [ ! -s left ] || fail "left: $(cat left)"
+    for put in '/usr/bin/true' '/usr/local/sbin/dkvm-hook' 'dkvm-hook' '/usr/sbin/dkvm-hook/../x'; do
+        ln -sfn "$put" "$link"
+        if make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$d" check-hook 2> err; then fail "replaces $put"; fi
+        grep -q 'not ours' err
+        make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$d" uninstall-qemu-hook
+        [ "$(readlink "$link")" = "$put" ]
+        make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$d" HOOK=no check-hook
+    done
+    # One of ours for another place is moved.
+    ln -sfn /usr/bin/dkvm-hook "$link"
+    make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$d" check-hook install-qemu-hook
+    [ "$(readlink "$link")" = /usr/sbin/dkvm-hook ]
+}
