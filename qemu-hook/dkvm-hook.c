@@ -92,7 +92,7 @@ static void print_name(char *to, size_t size, const char *name)
 
     for (; *name && length + 4 < size; name++)
         to[length++] = *name >= ' ' && *name <= '~' ? *name : '?';
-    (void)strcpy(to + length, *name ? "..." : "");
+    (void)snprintf(to + length, size - length, "%s", *name ? "..." : "");
 }
 
 /* One paragraph on standard error, which libvirt shows to whoever pressed Start; ends the program.

@@ -358,6 +358,8 @@ def definitions():
     yield "entity", f"<!DOCTYPE domain [<!ENTITY e \"{HOSTDEV}\">]>".encode() + domain("&e;"), False
     yield "default attribute", b"<!DOCTYPE domain [<!ATTLIST hostdev type CDATA 'pci'>]>" + domain("<hostdev/>"), False
     yield "two domains", PLAIN + OURS, False
+    yield "one attribute twice", PLAIN.replace(b"id='1'", b"id='1' id='2'"), False
+    yield "one attribute twice, by another prefix", PLAIN.replace(b"id='1'", b"xmlns:a='u' xmlns:b='u' a:x='1' b:x='2'"), False
     yield "something after it", PLAIN + b"x", False
     yield "something before it", b"x" + PLAIN, False
     yield "comments around it", b"<!-- a -->" + PLAIN + b"<!-- b -->", True
