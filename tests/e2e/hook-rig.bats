@@ -30,7 +30,7 @@ tree() {
 @test "AppArmor enforced: the hook runs unconfined, machines start, with it and after make uninstall" {
     cd "$BATS_TEST_TMPDIR"
     tree
-    run env RIG_TIMEOUT="${RIG_TIMEOUT:-1200}" RIG_APPARMOR='apparmor=1 security=apparmor' "$RIG/run" full "$BATS_TEST_DIRNAME/hook-apparmor" tree make
+    run env RIG_TIMEOUT="${RIG_TIMEOUT:-3600}" RIG_APPARMOR='apparmor=1 security=apparmor' "$RIG/run" full "$BATS_TEST_DIRNAME/hook-apparmor" tree make
     printf '%s\n' "$output" | sed -n 's/^\(ok\|#\)/# rig: \1/p' >&3
     [ "$status" -eq 0 ] || { printf '%s\n' "$output" | grep -v '^ok'; return 1; }
     if grep '^not ok' <<< "$output"; then return 1; fi
