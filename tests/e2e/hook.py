@@ -17,9 +17,13 @@ LOG = SCRATCH / "witness.log"
 NAMES = ["--help", "$(touch PWNED)", "`touch PWNED`", "'; touch PWNED; '", "a b", "*", "-rf", "%s%n", "é", "x" * 200]
 
 
+# A domain that the default policy means.
+MARKER = "<metadata><dkvm:darwin xmlns:dkvm='urn:dkvm:domain:1.0' model='MacPro7,1' schema='1'/></metadata>"
+
+
 def domain(name="plain", devices="", uuid="6f1c1b1e-0d3c-4b34-8d6e-0c3e5f3b7a11"):
     name = name.replace("&", "&amp;").replace("<", "&lt;")
-    return (f"<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
+    return (f"<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>{MARKER}<memory unit='MiB'>32</memory><vcpu>1</vcpu>"
             "<os><type arch='x86_64' machine='pc'>hvm</type></os><devices>"
             f"<emulator>/usr/bin/qemu-system-x86_64</emulator>{devices}</devices></domain>")
 
@@ -164,8 +168,9 @@ def refused():
         define(domain("gpu", ABSENT.format(managed), uuid="6f1c1b1e-0d3c-4b34-8d6e-0c3e5f3b7a33"))
         if os.path.exists("/usr/sbin/dkvm-gpu"):
             said = fails("gpu")
-            rig.say(f"virsh says: {said.strip()}")
-            need("dkvm" in said.partition("exit status 1:")[2], f"not refused by dkvm: {said}")
+            ours = said.partition("exit status 1:")[2].strip()
+            rig.say(f"virsh says: {ours}")
+            need(ours.startswith("dkvm: "), f"not refused by dkvm: {said}")
             os.rename("/usr/sbin/dkvm-gpu", "/usr/sbin/dkvm-gpu.kept")
         said = fails("gpu")
         need("dkvm: VM 'gpu' is not started: it may need a device of this host" in said
