@@ -135,15 +135,20 @@ static bool take_space(Scan *s)
     return s->at > start;
 }
 
+/* One word, or two with a colon between. */
 static bool take_name(Scan *s, Span *name)
 {
+    const char *colon;
+
     name->start = s->at;
-    if (s->at == s->end || !is_name_start(*s->at))
-        return false;
     while (s->at < s->end && is_name(*s->at))
         s->at++;
     name->length = (size_t)(s->at - name->start);
-    return name->length <= NAME_MAX_BYTES;
+    if (name->length == 0 || name->length > NAME_MAX_BYTES || !is_name_start(*name->start))
+        return false;
+    colon = memchr(name->start, ':', name->length);
+    return !colon || (colon + 1 < s->at && is_name_start(colon[1]) &&
+                      !memchr(colon + 1, ':', (size_t)(s->at - colon - 1)));
 }
 
 /* "&#60;" or "&#x3c;" after the "&#". */

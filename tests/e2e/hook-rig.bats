@@ -15,6 +15,7 @@ setup_file() {
 # The lists of headers stay here, since the guest has none.
 tree() {
     local part
+    make -s -C "$TOP" B="$BUILD" all
     mkdir -p tree/build
     for part in Makefile packaging lib xslt hooks udev qemu-hook tests/e2e/hook-apparmor; do
         [ ! -e "$TOP/$part" ] || (cd "$TOP" && cp -a --parents "$part" "$OLDPWD/tree")
