@@ -158,6 +158,9 @@ static guint64 stat_field(pid_t pid, int number)
     if (pid <= 0 || dkvm_sysfs_read(AT_FDCWD, path, text, sizeof text) < 0 ||
         !(p = strrchr(text, ')')))
         return 0;
+    /* ") Z 1 ...": ended, and only not waited for yet. */
+    if (strlen(p) > 2 && (p[2] == 'Z' || p[2] == 'X'))
+        return 0;
     for (int i = 2; i < number && p; i++)
         p = strchr(p + 1, ' ');
     return p ? g_ascii_strtoull(p + 1, NULL, 10) : 0;

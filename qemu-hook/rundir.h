@@ -35,7 +35,7 @@ int dkvm_rundir_lock(const char *uuid, GError **error);
 char *dkvm_boot_id(void);
 
 /* When process PID began, in clock ticks since boot (field 22 of /proc/PID/stat): with the number
- * it names one process.  0: there is none. */
+ * it names one process.  0: there is none, or it has ended. */
 guint64 dkvm_process_start(pid_t pid);
 /* Its parent; 0: there is none. */
 pid_t dkvm_process_parent(pid_t pid);
