@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Everything that would make the hand-over fail, found while the desktop is still there.  All
+ * reasons at once, in words, with what to do. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/paths.h"
+#include "qemu-hook/bus.h"
+#include "qemu-hook/crash.h"
+#include "qemu-hook/step.h"
+#include "qemu-hook/users.h"
+#include "udev/host-private.h"
+#include "udev/verdict.h"
+
+/* ---- devices and groups ----------------------------------------------------------------- */
+
+static void take_reasons(DkvmPlan *plan, const DkvmDevice *device, const GPtrArray *reasons)
+{
+    for (guint i = 0; i < reasons->len; i++) {
+        const DkvmReason *reason = g_ptr_array_index(reasons, i);
+
+        if (reason->weight == DKVM_ANSWER_NO)
+            dkvm_plan_refuse(plan, reason->todo, "%s: %s", device->name, reason->text);
+        else if (reason->weight == DKVM_ANSWER_COSTS)
+            dkvm_plan_note(plan, "%s: %s", device->name, reason->text);
+    }
+}
+
+static void check_verdicts(DkvmPlan *plan)
+{
+    if (plan->targets->len == 0)
+        return;
+    g_autoptr(DkvmVerdict) verdict = dkvm_verdict_together(plan->host, plan->targets);
+    const DkvmDevice *last = g_ptr_array_index(plan->targets, plan->targets->len - 1);
+
+    take_reasons(plan, last, verdict->kernel_reasons);
+    take_reasons(plan, last, verdict->host_reasons);
+}
+
+/* A function or disk that libvirt takes by itself cannot share a group with what would have to be
+ * moved by us, or by nobody. */
+static void check_left(DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->wants->devices->len; i++) {
+        const DkvmWanted *one = &g_array_index(plan->wants->devices, DkvmWanted, i);
+        const DkvmDevice *device = dkvm_host_device(plan->host, &one->bdf);
+
+        for (guint k = 0; one->left && device && device->group && k < device->group->devices->len;
+             k++) {
+            const DkvmDevice *sibling = g_ptr_array_index(device->group->devices, k);
+
+            if (sibling == device || dkvm_device_is_bridge(sibling) ||
+                dkvm_driver_lets_go(sibling->driver))
+                continue;
+            dkvm_plan_refuse(plan,
+                             "Take one of them out of the VM, or put the card into another slot.",
+                             "%s, a network function or NVMe disk of the VM, shares group %d with "
+                             "%s, which would have to leave its driver %s.",
+                             device->name, device->group->number, sibling->name, sibling->driver);
+        }
+    }
+}
+
+/* ---- who has them open ------------------------------------------------------------------ */
+
+typedef struct {
+    GString *desktop, *others, *guarded;
+} Users;
+
+static void note_user(GString *text, const char *bdf, const DkvmUser *user)
+{
+    g_autofree char *one = dkvm_user_text(user);
+
+    if (!strstr(text->str, one))
+        g_string_append_printf(text, "%s%s of %s", text->len ? "; " : "", one, bdf);
+}
+
+static void sort_user(DkvmPlan *plan, Users *users, const char *bdf, const DkvmUser *user)
+{
+    switch (user->kind) {
+    case DKVM_USER_GUEST:
+        dkvm_plan_refuse(plan, "Shut that VM down first.",
+                         "%s is in use by another guest: %s (%d) has %s open.", bdf, user->command,
+                         (int)user->pid, user->node);
+        break;
+    case DKVM_USER_MANAGER:
+    case DKVM_USER_SESSION:
+    case DKVM_USER_KEEPER:
+        note_user(users->desktop, bdf, user);
+        break;
+    case DKVM_USER_PROTECTED:
+        note_user(users->guarded, bdf, user);
+        break;
+    case DKVM_USER_OTHER:
+        note_user(users->others, bdf, user);
+        break;
+    }
+}
+
+static void judge_users(DkvmPlan *plan, const Users *users)
+{
+    if (users->guarded->len > 0)
+        dkvm_plan_refuse(plan, "It is never ended by dkvm; find out why it needs the device.",
+                         "The host itself uses a device: %s.", users->guarded->str);
+    if (users->desktop->len > 0 && !plan->config->desktop_stop)
+        dkvm_plan_refuse(plan,
+                         "Log out there, or let the desktop be ended at each start of such a VM: "
+                         "write \"desktop = stop\" below [handoff] in /etc/dkvm/dkvm.conf.",
+                         "The desktop of this host uses it: %s.", users->desktop->str);
+    if (users->others->len > 0 && !plan->config->holders_terminate)
+        dkvm_plan_refuse(plan,
+                         "End them, or let them be ended: write \"holders = terminate\" below "
+                         "[handoff] in /etc/dkvm/dkvm.conf.",
+                         "Programs use it: %s.", users->others->str);
+}
+
+/* "VM x is still being created": virt-manager starts a VM before its definition is stored, and what
+ * it would end for that would be ended for nothing. */
+static void check_created(DkvmPlan *plan, const Users *users)
+{
+    gboolean ends = (users->desktop->len > 0 && plan->config->desktop_stop) ||
+                    (users->others->len > 0 && plan->config->holders_terminate);
+
+    if (ends && (plan->wants->patchable || !dkvm_is_defined(plan->wants)))
+        dkvm_plan_refuse(plan, "Finish creating it without the GPU, then add the GPU and start it.",
+                         "VM %s is still being created.", plan->wants->name);
+}
+
+static void check_blocker(DkvmPlan *plan, const Users *users)
+{
+    g_autofree char *blocker =
+        users->desktop->len > 0 && plan->config->desktop_stop ? dkvm_bus_shutdown_blocker() : NULL;
+
+    if (blocker)
+        dkvm_plan_refuse(plan, "Let it finish first.",
+                         "Something on this host must not be interrupted: %s.", blocker);
+}
+
+static void check_holders(DkvmPlan *plan)
+{
+    g_autoptr(GString) desktop = g_string_new(NULL), others = g_string_new(NULL);
+    g_autoptr(GString) guarded = g_string_new(NULL);
+    Users sorted = {desktop, others, guarded};
+
+#ifdef DKVM_FAILPOINTS
+    if (g_getenv("DKVM_FORCE_UNBIND"))
+        return;
+#endif
+    for (guint i = 0; i < plan->targets->len; i++) {
+        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+        g_autoptr(GPtrArray) users = dkvm_users(device);
+
+        for (guint k = 0; k < users->len; k++)
+            sort_user(plan, &sorted, device->name, g_ptr_array_index(users, k));
+    }
+    judge_users(plan, &sorted);
+    check_created(plan, &sorted);
+    check_blocker(plan, &sorted);
+}
+
+/* ---- memory ----------------------------------------------------------------------------- */
+
+/* "MemAvailable:   123 kB" in bytes; 0 if it is not there. */
+static guint64 memory_info(const char *name)
+{
+    g_autofree char *text = dkvm_host_text("/proc/meminfo", 8192);
+    const char *line = text ? strstr(text, name) : NULL;
+
+    return line ? g_ascii_strtoull(line + strlen(name), NULL, 10) * 1024 : 0;
+}
+
+static guint64 free_pages(guint64 size)
+{
+    g_autofree char *path = g_strdup_printf(
+        "/sys/kernel/mm/hugepages/hugepages-%" G_GUINT64_FORMAT "kB/free_hugepages", size / 1024);
+    g_autofree char *text = dkvm_host_text(path, 32);
+
+    return text ? g_ascii_strtoull(text, NULL, 10) : 0;
+}
+
+/* With a device of the host all of the guest's memory is pinned at its start. */
+static void check_memory(DkvmPlan *plan)
+{
+    const DkvmWants *wants = plan->wants;
+    guint64 available = memory_info("MemAvailable:");
+
+    if (wants->hugepages) {
+        guint64 size = wants->page_size ? wants->page_size : memory_info("Hugepagesize:");
+        guint64 there = size ? free_pages(size) : 0;
+
+        if (size > 0 && there < (wants->memory + size - 1) / size)
+            dkvm_plan_refuse(plan,
+                             "Reserve them at boot (hugepages= in the kernel's command line), or "
+                             "take <hugepages> out of the VM.",
+                             "The VM wants %" G_GUINT64_FORMAT " huge pages of %" G_GUINT64_FORMAT
+                             " KiB, and %" G_GUINT64_FORMAT " are free.",
+                             (wants->memory + size - 1) / size, size / 1024, there);
+        return;
+    }
+    if (available > 0 && wants->memory > available)
+        dkvm_plan_refuse(plan, "Close programs, or give the VM less memory.",
+                         "The VM wants %" G_GUINT64_FORMAT " MiB, and %" G_GUINT64_FORMAT
+                         " MiB of this host are available.",
+                         wants->memory >> 20, available >> 20);
+}
+
+/* ---- the kernel ------------------------------------------------------------------------- */
+
+static void check_modules(DkvmPlan *plan)
+{
+    g_autofree char *driver = dkvm_path("/sys/bus/pci/drivers/vfio-pci");
+    g_autofree char *release = g_strdup(plan->host->kernel ? plan->host->kernel : "");
+    g_autofree char *dep =
+        g_strconcat(dkvm_paths_root(), "/lib/modules/", release, "/modules.dep", NULL);
+    g_autofree char *text = NULL;
+
+    if (g_file_test(driver, G_FILE_TEST_IS_DIR))
+        return;
+    /* A kernel that was updated without a boot has lost its modules. */
+    if (!g_file_get_contents(dep, &text, NULL, NULL) || !strstr(text, "/vfio-pci.ko"))
+        dkvm_plan_refuse(plan,
+                         "Start the host again if its kernel was updated; else install a kernel "
+                         "with vfio-pci.",
+                         "The module vfio-pci of the running kernel %s cannot be found.", release);
+}
+
+/* TAINT_DIE and TAINT_WARN of Documentation/admin-guide/tainted-kernels.rst: bits 7 and 9. */
+static void check_taint(DkvmPlan *plan)
+{
+    g_autofree char *text = dkvm_host_text("/proc/sys/kernel/tainted", 32);
+    guint64 taint = text ? g_ascii_strtoull(text, NULL, 10) : 0;
+
+    if (taint & 1 << 7)
+        dkvm_plan_refuse(plan, "Start the host again first; dmesg shows what happened.",
+                         "The kernel has crashed in a driver since the host was started (oops).");
+    else if (taint & 1 << 9)
+        dkvm_plan_note(plan, "The kernel has warned about itself since the host was started; dmesg "
+                             "shows it.");
+}
+
+static void check_crashes(DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->targets->len; i++) {
+        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+        g_autofree char *todo = NULL;
+        g_autofree char *suspect = dkvm_crash_suspect(plan->host, device, &todo);
+
+        if (suspect)
+            dkvm_plan_refuse(plan, todo, "%s: %s", device->name, suspect);
+    }
+}
+
+void dkvm_preflight(DkvmPlan *plan)
+{
+    check_verdicts(plan);
+    check_left(plan);
+    check_holders(plan);
+    check_memory(plan);
+    check_modules(plan);
+    check_taint(plan);
+    check_crashes(plan);
+}
