@@ -149,7 +149,8 @@ class Domain:
 
     def shutdown(self):
         must("virsh", "-q", "shutdown", self.name)
-        wait(lambda: self.state() == "shut off", 120, f"{self.name} is shut off")
+        wait(lambda: not self.pid(), 120, f"{self.name} turns itself off")
+        wait(lambda: self.state() == "shut off", 60, f"{self.name} is shut off")
 
     def pid(self):
         """Of QEMU; None if there is none."""

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Follows the journal of a hand-over from outside and kills a process when a record appears.
+/* Follows the journal of a hand-over from outside, and kills a process when a record appears.
  *
- *   killer UUID                  prints each record, "NUMBER TYPE FIELDS...", until the journal is
- * gone killer UUID NUMBER PROCESS   SIGKILL when record NUMBER is there; PROCESS: hook, guard,
- * worker (children of a dkvm-gpu), libvirtd or qemu.  Prints what it killed: "killed PROCESS PID at
- * NUMBER TYPE FIELDS...", or "none PROCESS at ..." if there was no such process then. All of
- * dkvm-gpu is stopped first and continued last, so that the kill is as near to the record as one
- * wakeup.  The journal's records: five 32-bit numbers (magic, length, number, type, checksum), then
- * strings. Ends with 1 after 120 s without a record. */
+ *   killer UUID
+ *
+ * prints each record, "NUMBER TYPE FIELDS... | PROCESS...", until the journal is gone.
+ *
+ *   killer UUID NUMBER PROCESS
+ *
+ * kills PROCESS when record NUMBER is there: hook, guard, worker (children of a dkvm-gpu), libvirtd
+ * or qemu.  Prints "killed PROCESS PID at NUMBER TYPE FIELDS...", or "none PROCESS at ..." if there
+ * was no such process then.  All of dkvm-gpu is stopped first and continued last, so that the kill
+ * is as near to the record as one wakeup.
+ *
+ * A record is five 32-bit numbers (magic, length, number, type, checksum), then strings.  Ends with
+ * 1 after 120 s without a change. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -159,6 +165,24 @@ static int kill_at(const char *what, const char *record)
     return 0;
 }
 
+/* " hook guard ...": who could be killed now. */
+static const char *alive(void)
+{
+    static const char *const who[] = {"hook", "guard", "worker", "libvirtd", "qemu"};
+    static char text[64];
+
+    text[0] = '\0';
+    for (size_t w = 0; w < sizeof who / sizeof *who; w++) {
+        for (int i = 0; i < processes; i++) {
+            if (matches(&process[i], who[w])) {
+                strcat(strcat(text, " "), who[w]);
+                break;
+            }
+        }
+    }
+    return text;
+}
+
 /* "NUMBER TYPE FIELDS..." */
 static void describe(char *to, size_t size, const Header *header, const char *payload)
 {
@@ -187,7 +211,8 @@ static uint32_t read_journal(uint32_t seen, uint32_t until, char *record, size_t
             seen = header.number;
             describe(record, size, &header, data + at);
             if (print) {
-                puts(record);
+                look_at_processes();
+                printf("%s |%s\n", record, alive());
                 fflush(stdout);
             }
         }
