@@ -19,7 +19,7 @@ CC := gcc
 endif
 PKGS := glib-2.0 gio-2.0 gio-unix-2.0 json-glib-1.0 libxml-2.0 libxslt libvirt libudev libkmod
 # Folders with C code; in them dkvm-NAME.c holds the main() of a program, all else is for every program.
-PARTS := lib xslt hooks udev
+PARTS := lib xslt hooks udev qemu-hook
 # Looked up when first used: "make deps" must work where pkg-config is not installed yet.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)

@@ -131,6 +131,44 @@ static gboolean set_osk(DkvmConfig *config, GKeyFile *file, const char *group, c
     return TRUE;
 }
 
+static gboolean set_domains(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
+{
+    static const char *const words[] = {"darwin", "marked", "all", NULL};
+    static const DkvmHandoffDomains values[] = {DKVM_HANDOFF_DARWIN, DKVM_HANDOFF_MARKED,
+                                                DKVM_HANDOFF_ALL};
+    g_autofree char *text = text_of(file, group, key);
+
+    for (gsize i = 0; words[i]; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            config->handoff_domains = values[i];
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* "refuse" or the given word, which turns *ON. */
+static gboolean set_refuse(GKeyFile *file, const char *group, const char *key, const char *word,
+                           gboolean *on)
+{
+    g_autofree char *text = text_of(file, group, key);
+
+    if (strcmp(text, "refuse") != 0 && strcmp(text, word) != 0)
+        return FALSE;
+    *on = strcmp(text, word) == 0;
+    return TRUE;
+}
+
+static gboolean set_desktop(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
+{
+    return set_refuse(file, group, key, "stop", &config->desktop_stop);
+}
+
+static gboolean set_holders(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
+{
+    return set_refuse(file, group, key, "terminate", &config->holders_terminate);
+}
+
 static const struct Key {
     const char *group, *key, *allowed;
     Setter *set;
@@ -140,6 +178,9 @@ static const struct Key {
     {"define", "first-boot", "restart or leave", set_first_boot},
     {"define", "model", "a model that 'dkvm-patch --list-models' lists, or nothing", set_model},
     {"define", "settle-seconds", "a number from 0 to 60 with at most 3 decimals", set_settle},
+    {"handoff", "domains", "darwin, marked or all", set_domains},
+    {"handoff", "desktop", "refuse or stop", set_desktop},
+    {"handoff", "holders", "refuse or terminate", set_holders},
     {"smc", "osk", "exactly 64 printable ASCII characters without a comma", set_osk},
 };
 

@@ -12,6 +12,12 @@ typedef enum {
     DKVM_MATCH_ALL,
 } DkvmMatch;
 
+typedef enum {
+    DKVM_HANDOFF_DARWIN, /* our marker, or a libosinfo id under apple.com (default) */
+    DKVM_HANDOFF_MARKED, /* our marker only */
+    DKVM_HANDOFF_ALL,
+} DkvmHandoffDomains;
+
 typedef struct {
     DkvmMatch match;             /* [define] match */
     char **names;                /* [define] names: globs; empty list: every name */
@@ -20,6 +26,9 @@ typedef struct {
     double settle_seconds;       /* [define] settle-seconds, 0 to 60; default 1.5 */
     char *osk;                   /* [smc] osk: 64 printable ASCII characters, no comma; unset: the
                                   * key that packaging/dkvm.conf ships */
+    DkvmHandoffDomains handoff_domains; /* [handoff] domains */
+    gboolean desktop_stop;              /* [handoff] desktop = stop; default refuse */
+    gboolean holders_terminate;         /* [handoff] holders = terminate; default refuse */
 } DkvmConfig;
 
 /* Reads the configuration below the root prefix.  Returns a new object or NULL with

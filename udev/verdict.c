@@ -297,6 +297,29 @@ DkvmVerdict *dkvm_verdict(const DkvmHost *host, DkvmDevice *device)
     return verdict;
 }
 
+DkvmVerdict *dkvm_verdict_together(const DkvmHost *host, const GPtrArray *devices)
+{
+    DkvmVerdict *verdict = g_new0(DkvmVerdict, 1);
+    DkvmDevice *last = g_ptr_array_index(devices, devices->len - 1);
+    g_autoptr(GHashTable) groups = g_hash_table_new(NULL, NULL);
+
+    verdict->with = g_ptr_array_new_with_free_func(g_free);
+    verdict->kernel_reasons = dkvm_reasons_new();
+    verdict->host_reasons = dkvm_reasons_new();
+    for (guint i = 0; i < devices->len; i++) {
+        DkvmDevice *device = g_ptr_array_index(devices, i);
+
+        if (!device->group || g_hash_table_add(groups, device->group))
+            judge_kernel(host, device, verdict->kernel_reasons);
+        add_with(verdict->with, last, device, DKVM_WITH_GROUP);
+    }
+    verdict->kernel = dkvm_reasons_weight(verdict->kernel_reasons);
+    dkvm_judge_host(host, last, verdict->with, verdict->host_reasons);
+    verdict->host = dkvm_reasons_weight(verdict->host_reasons);
+    verdict->answer = MAX(verdict->kernel, verdict->host);
+    return verdict;
+}
+
 void dkvm_verdict_free(DkvmVerdict *verdict)
 {
     if (!verdict)

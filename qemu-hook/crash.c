@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "qemu-hook/crash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "lib/file.h"
+#include "lib/log.h"
+#include "lib/paths.h"
+#include "qemu-hook/rundir.h"
+#include "qemu-hook/step.h"
+
+#define NOTE_MAX 4096
+#define GROUP "crash"
+
+static char *note_path(const char *uuid)
+{
+    return g_strconcat(dkvm_paths_root(), DKVM_CRASH_DIR "/doing-", uuid, NULL);
+}
+
+static char *suspect_path(const char *bdf)
+{
+    return g_strconcat(dkvm_paths_root(), DKVM_CRASH_DIR "/suspect-", bdf, NULL);
+}
+
+static void make_folder(void)
+{
+    static const char *const parts[] = {"/var", "/var/lib"};
+    g_autofree char *path = dkvm_path(DKVM_CRASH_DIR);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree char *part = dkvm_path(parts[i]);
+
+        (void)mkdir(part, 0755);
+    }
+    (void)mkdir(path, 0700);
+}
+
+/* In place and synced: it is written before each act, and a torn one is no worse than none. */
+static gboolean write_note(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return FALSE;
+    gboolean ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text) && fdatasync(fd) == 0;
+
+    return close(fd) == 0 && ok;
+}
+
+void dkvm_crash_note(DkvmHandover *handover, const DkvmAction *action, const char *what)
+{
+    const DkvmTaken *taken = dkvm_handover_device(handover, action->target);
+    g_autofree char *path = note_path(handover->uuid), *boot = dkvm_boot_id();
+    struct utsname name = {0};
+
+    (void)uname(&name);
+    g_autofree char *text = g_strdup_printf(
+        "[" GROUP "]\nboot=%s\nkernel=%s\nstep=%s\nwhat=%s\ndevice=%s\nidentity=%s\n"
+        "pre=%s\npost=%s\n",
+        boot, name.release, action->step->name, what, action->target,
+        taken ? taken->identity : "", action->pre, action->post);
+
+    make_folder();
+    if (!write_note(path, text))
+        dkvm_log_warning("cannot write %s: %s; a crash would not be remembered", path,
+                         g_strerror(errno));
+}
+
+void dkvm_crash_clear(DkvmHandover *handover)
+{
+    g_autofree char *path = note_path(handover->uuid);
+
+    (void)unlink(path);
+}
+
+static GKeyFile *read_note(const char *path)
+{
+    g_autofree char *text = dkvm_file_read(path, NOTE_MAX, NULL, NULL);
+    g_autoptr(GKeyFile) file = g_key_file_new();
+
+    if (!text || !g_key_file_load_from_data(file, text, strlen(text), G_KEY_FILE_NONE, NULL))
+        return NULL;
+    return g_steal_pointer(&file);
+}
+
+static char *value(GKeyFile *file, const char *key)
+{
+    char *text = g_key_file_get_string(file, GROUP, key, NULL);
+
+    return text ? text : g_strdup("");
+}
+
+static gboolean recover_one(const char *folder, const char *name, const char *boot)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    g_autoptr(GKeyFile) file = read_note(path);
+    DkvmBdf bdf;
+
+    if (file) {
+        g_autofree char *then = value(file, "boot"), *device = value(file, "device");
+
+        if (g_str_equal(then, boot))
+            return FALSE;
+        if (dkvm_bdf_parse(device, &bdf)) {
+            g_autofree char *suspect = suspect_path(device);
+
+            return rename(path, suspect) == 0;
+        }
+    }
+    (void)unlink(path);
+    return FALSE;
+}
+
+guint dkvm_crash_recover(void)
+{
+    g_autofree char *folder = dkvm_path(DKVM_CRASH_DIR), *boot = dkvm_boot_id();
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    const char *name;
+    guint count = 0;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        if (g_str_has_prefix(name, "doing-"))
+            count += recover_one(folder, name, boot);
+    }
+    return count;
+}
+
+char *dkvm_crash_suspect(const DkvmHost *host, const DkvmDevice *device, char **todo)
+{
+    g_autofree char *path = suspect_path(device->name);
+    g_autoptr(GKeyFile) file = read_note(path);
+
+    if (!file)
+        return NULL;
+    g_autofree char *kernel = value(file, "kernel"), *identity = value(file, "identity");
+    g_autofree char *step = value(file, "step"), *what = value(file, "what");
+    g_autofree char *pre = value(file, "pre");
+    g_autofree char *now =
+        g_strdup_printf("0x%04x:0x%04x", device->id.vendor, device->id.device);
+
+    if (g_strcmp0(kernel, host->kernel) != 0 || !g_str_equal(identity, now))
+        return NULL;
+    *todo = g_strdup_printf("Use another kernel or driver for it; to try it again all the same, "
+                            "remove %s.",
+                            path);
+    return g_strdup_printf("The host died the last time %s (step %s, %s %s, kernel %s).",
+                           g_str_equal(what, "undo") ? "it was given back"
+                                                     : "it was handed over",
+                           step, g_str_equal(what, "undo") ? "back to" : "away from", pre, kernel);
+}

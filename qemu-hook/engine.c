@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Doing and undoing: intent -> act -> read back -> done; backwards the same. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "lib/error.h"
+#include "lib/paths.h"
+#include "qemu-hook/crash.h"
+#include "qemu-hook/rundir.h"
+#include "qemu-hook/step.h"
+#include "qemu-hook/steplog.h"
+#include "udev/sysfs.h"
+
+#define NUMBER_SIZE 24
+
+/* ---- for the steps ---------------------------------------------------------------------- */
+
+/* What the kernel's process is doing there, for the message. */
+static char *stuck_at(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/wchan", (int)pid);
+    char text[128];
+
+    if (dkvm_sysfs_line(AT_FDCWD, path, text, sizeof text) <= 0 || g_str_equal(text, "0"))
+        return g_strdup("");
+    return g_strdup_printf(", in %s", text);
+}
+
+static gboolean note_late(DkvmHandover *handover, DkvmAction *action, GError **error)
+{
+    char number[NUMBER_SIZE], pid[NUMBER_SIZE], start[NUMBER_SIZE];
+    g_autofree char *where = NULL;
+
+    action->late = dkvm_worker_late(handover->worker, &action->late_start);
+    where = stuck_at(action->late);
+    (void)g_snprintf(number, sizeof number, "%u", action->number);
+    (void)g_snprintf(pid, sizeof pid, "%d", (int)action->late);
+    (void)g_snprintf(start, sizeof start, "%" G_GUINT64_FORMAT, action->late_start);
+    (void)dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_LATE, number, pid, start, NULL);
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST,
+                "%s of %s is stuck in the kernel (process %d%s); end what uses the device, or "
+                "start the host again",
+                action->step->name, action->target, (int)action->late, where);
+    return FALSE;
+}
+
+gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
+                        const char *a, const char *b, GError **error)
+{
+    g_autofree char *text = NULL;
+    int cause = dkvm_worker_do(handover->worker, kind, a, b, action->step->deadline, &text);
+
+    if (cause == 0)
+        return TRUE;
+    if (cause == DKVM_WORK_LATE)
+        return note_late(handover, (DkvmAction *)action, error);
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "%s of %s failed: %s", action->step->name,
+                action->target,
+                cause == DKVM_WORK_DIED ? "the worker was killed"
+                : text                  ? text
+                                        : g_strerror(cause));
+    return FALSE;
+}
+
+char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf)
+{
+    const DkvmTaken *taken = dkvm_handover_device(handover, bdf);
+    g_autofree char *folder =
+        g_strconcat(dkvm_paths_root(), "/sys/bus/pci/devices/", bdf, NULL);
+    g_autofree char *driver = g_strconcat(folder, "/driver", NULL);
+    char vendor[16] = "", device[16] = "", name[128];
+    int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (dir < 0)
+        return NULL;
+    (void)dkvm_sysfs_line(dir, "vendor", vendor, sizeof vendor);
+    (void)dkvm_sysfs_line(dir, "device", device, sizeof device);
+    (void)close(dir);
+    if (taken) {
+        g_autofree char *identity = g_strconcat(vendor, ":", device, NULL);
+
+        if (!g_str_equal(identity, taken->identity))
+            return NULL;
+    }
+    return g_strdup(dkvm_sysfs_link_name(AT_FDCWD, driver, name, sizeof name) ? name : "");
+}
+
+gboolean dkvm_wait_for_file(const char *path, guint milliseconds)
+{
+    g_autofree char *full = dkvm_path(path), *folder = g_path_get_dirname(full);
+    gint64 end = g_get_monotonic_time() + (gint64)milliseconds * 1000;
+    int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    gboolean there = FALSE;
+    char events[4096];
+
+    /* Where the folder is not there yet either, only the end of the time is waited for. */
+    if (watch >= 0)
+        (void)inotify_add_watch(watch, folder, IN_CREATE | IN_MOVED_TO | IN_ATTRIB);
+    while (!(there = access(full, F_OK) == 0)) {
+        gint64 left = (end - g_get_monotonic_time()) / 1000;
+        struct pollfd one = {.fd = watch, .events = POLLIN};
+
+        if (left <= 0)
+            break;
+        if (poll(&one, 1, (int)left) > 0)
+            (void)!read(watch, events, sizeof events);
+    }
+    if (watch >= 0)
+        (void)close(watch);
+    return there;
+}
+
+/* ---- journal ---------------------------------------------------------------------------- */
+
+static gboolean write_state(DkvmHandover *handover, DkvmAction *action, DkvmRecordType type,
+                            const char *more, GError **error)
+{
+    char number[NUMBER_SIZE];
+
+    (void)g_snprintf(number, sizeof number, "%u", action->number);
+    return dkvm_journal_append(handover->journal, error, type, number, more, NULL) != 0;
+}
+
+static void add_problem(DkvmHandover *handover, const DkvmAction *action, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
+
+static void add_problem(DkvmHandover *handover, const DkvmAction *action, const char *format, ...)
+{
+    va_list arguments;
+    g_autofree char *text = NULL;
+
+    va_start(arguments, format);
+    text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    g_string_append_printf(handover->problems, "%s%s", handover->problems->len ? "; " : "", text);
+    dkvm_step_log(handover->uuid, action, TRUE, text);
+}
+
+/* ---- doing ------------------------------------------------------------------------------ */
+
+static gboolean refuse(const DkvmAction *action, const char *now, GError **error)
+{
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                "%s of %s: it is '%s' and not '%s' any more; start the VM again",
+                action->step->name, action->target, now ? now : "gone", action->pre);
+    return FALSE;
+}
+
+static gboolean do_one(DkvmHandover *handover, DkvmAction *action, GError **error)
+{
+    const DkvmStep *step = action->step;
+    g_autofree char *before = step->look(handover, action);
+    g_autofree char *after = NULL;
+
+    if (g_strcmp0(before, action->pre) != 0)
+        return refuse(action, before, error);
+    action->number = dkvm_journal_append(handover->journal, error, DKVM_RECORD_INTENT, step->name,
+                                         action->target, action->pre, action->post, NULL);
+    if (action->number == 0)
+        return FALSE;
+    if (step->risky)
+        dkvm_crash_note(handover, action, "apply");
+    gboolean done = step->apply(handover, action, error);
+
+    if (step->risky && action->late == 0)
+        dkvm_crash_clear(handover);
+    if (!done)
+        return FALSE;
+    after = step->look(handover, action);
+    if (g_strcmp0(after, action->post) != 0) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                    "%s of %s had no effect: it is '%s', not '%s'", step->name, action->target,
+                    after ? after : "gone", action->post);
+        return FALSE;
+    }
+    if (!write_state(handover, action, DKVM_RECORD_DONE, NULL, error))
+        return FALSE;
+    action->state = DKVM_ACTION_DONE;
+    dkvm_step_log(handover->uuid, action, FALSE, "done");
+    return TRUE;
+}
+
+static gboolean do_all(DkvmHandover *handover, GError **error)
+{
+    for (guint i = 0; i < handover->actions->len; i++) {
+        if (handover->gave_up && handover->gave_up(handover->gave_up_data)) {
+            g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                        "whoever asked for it is gone, or the time is up");
+            return FALSE;
+        }
+        if (!do_one(handover, g_ptr_array_index(handover->actions, i), error))
+            return FALSE;
+    }
+    return dkvm_journal_append(handover->journal, error, DKVM_RECORD_PREPARED, NULL) != 0;
+}
+
+gboolean dkvm_handover_prepare(DkvmHandover *handover, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+
+    if (do_all(handover, &cause)) {
+        handover->phase = DKVM_PHASE_PREPARED;
+        handover->was_prepared = TRUE;
+        return TRUE;
+    }
+    gboolean back = dkvm_handover_restore(handover, cause->message);
+
+    if (!back)
+        g_set_error(error, DKVM_ERROR, cause->code,
+                    "%s. Not everything could be put back: %s; 'dkvm-gpu status' shows the rest",
+                    cause->message, handover->problems->str);
+    else
+        g_propagate_error(error, g_steal_pointer(&cause));
+    return FALSE;
+}
+
+/* ---- undoing ---------------------------------------------------------------------------- */
+
+/* What the target was before the hand-over changed it for the first time. */
+static const char *original(const DkvmHandover *handover, const DkvmAction *action)
+{
+    for (guint i = 0; action->step->property && i < handover->actions->len; i++) {
+        const DkvmAction *first = g_ptr_array_index(handover->actions, i);
+
+        if (g_str_equal(first->target, action->target) &&
+            g_strcmp0(first->step->property, action->step->property) == 0)
+            return first->pre;
+    }
+    return action->pre;
+}
+
+static void is_undone(DkvmHandover *handover, DkvmAction *action, const char *how)
+{
+    (void)write_state(handover, action, DKVM_RECORD_UNDONE, NULL, NULL);
+    action->state = DKVM_ACTION_UNDONE;
+    dkvm_step_log(handover->uuid, action, FALSE, how);
+}
+
+static gboolean undo_now(DkvmHandover *handover, DkvmAction *action)
+{
+    const DkvmStep *step = action->step;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *now = NULL;
+
+    (void)write_state(handover, action, DKVM_RECORD_UNDO, NULL, NULL);
+    if (step->risky)
+        dkvm_crash_note(handover, action, "undo");
+    gboolean done = step->undo(handover, action, &error);
+
+    if (step->risky && action->late == 0)
+        dkvm_crash_clear(handover);
+    now = action->late ? NULL : step->look(handover, action);
+    if (action->late == 0 && (!now || g_str_equal(now, action->pre))) {
+        is_undone(handover, action, "undone");
+        return TRUE;
+    }
+    add_problem(handover, action, "%s",
+                !done ? error->message : "the kernel took it and did nothing");
+    return FALSE;
+}
+
+/* The rule of facts/handoff.md D.2.  TRUE: nothing is left to do here. */
+static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
+{
+    g_autofree char *now = NULL;
+
+    if (dkvm_process_is(action->late, action->late_start))
+        return FALSE;
+    action->late = 0;
+    now = action->step->look(handover, action);
+    if (!now || g_str_equal(now, action->pre) ||
+        g_strcmp0(now, original(handover, action)) == 0) {
+        is_undone(handover, action, now ? "nothing to undo" : "gone, nothing to undo");
+        return TRUE;
+    }
+    if (!g_str_equal(now, action->post)) {
+        (void)write_state(handover, action, DKVM_RECORD_FOREIGN, now, NULL);
+        action->state = DKVM_ACTION_FOREIGN;
+        add_problem(handover, action, "%s of %s was changed to '%s' by somebody else and stays",
+                    action->step->name, action->target, now);
+        return TRUE;
+    }
+    return undo_now(handover, action);
+}
+
+static gboolean waits_for(const GHashTable *stuck, const DkvmAction *action)
+{
+    return action->step->on_device &&
+           g_hash_table_contains((GHashTable *)stuck, action->target);
+}
+
+static void clear_folder(DkvmHandover *handover)
+{
+    g_autofree char *journal = dkvm_rundir_path(handover->uuid, "journal");
+
+    (void)unlink(journal);
+}
+
+gboolean dkvm_handover_restore(DkvmHandover *handover, const char *reason)
+{
+    g_autoptr(GHashTable) stuck = g_hash_table_new(g_str_hash, g_str_equal);
+    gboolean left = FALSE;
+
+    g_string_truncate(handover->problems, 0);
+    if (handover->phase == DKVM_PHASE_NEW || handover->phase == DKVM_PHASE_CLOSED)
+        return TRUE;
+    if (handover->phase != DKVM_PHASE_RESTORING) {
+        (void)dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_RESTORING, reason, NULL);
+        handover->phase = DKVM_PHASE_RESTORING;
+    }
+    for (guint i = handover->actions->len; i > 0; i--) {
+        DkvmAction *action = g_ptr_array_index(handover->actions, i - 1);
+
+        if (action->number == 0 || action->state == DKVM_ACTION_UNDONE ||
+            action->state == DKVM_ACTION_FOREIGN)
+            continue;
+        if (!waits_for(stuck, action) && undo_one(handover, action))
+            continue;
+        left = TRUE;
+        if (action->step->on_device)
+            g_hash_table_add(stuck, action->target);
+    }
+    if (left)
+        return FALSE;
+    (void)dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_CLOSED, NULL);
+    handover->phase = DKVM_PHASE_CLOSED;
+    clear_folder(handover);
+    return TRUE;
+}

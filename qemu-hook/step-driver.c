@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* unbind, override, bind: a device leaves its host driver and is taken by vfio-pci, by
+ * driver_override, so that no other device of the same ids is touched.  Undone backwards: off
+ * vfio-pci, the override as it was, and the host driver takes it again. */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/error.h"
+#include "lib/paths.h"
+#include "qemu-hook/step.h"
+#include "udev/sysfs.h"
+#include "udev/verdict.h"
+
+#define VFIO "vfio-pci"
+#define BLOCKED_MS 10000 /* design: one blocked kernel write gets 10 s */
+
+static char *attribute(const char *bdf, const char *name)
+{
+    return g_strconcat("/sys/bus/pci/devices/", bdf, "/", name, NULL);
+}
+
+static char *look_driver(DkvmHandover *handover, const DkvmAction *action)
+{
+    return dkvm_driver_of(handover, action->target);
+}
+
+/* ---- unbind ----------------------------------------------------------------------------- */
+
+static gboolean is_free(const DkvmDevice *device)
+{
+    return device->driver == NULL;
+}
+
+/* One that a guest's driver has already (reserved at boot, detached by hand) stays as it is, before
+ * and after. */
+static gboolean is_there(const DkvmDevice *device)
+{
+    return device->driver && dkvm_driver_lets_go(device->driver);
+}
+
+static void plan_unbind(DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->targets->len; i++) {
+        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+
+        if (!is_free(device) && !is_there(device))
+            dkvm_plan_add(plan, &dkvm_step_unbind, device->name, device->driver, "");
+    }
+}
+
+static gboolean apply_unbind(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    g_autofree char *path = attribute(action->target, "driver/unbind");
+
+    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, action->target, error);
+}
+
+/* What the kernel's own choice did not bring back is asked for by name. */
+static gboolean undo_unbind(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    g_autoptr(GError) first = NULL;
+    g_autofree char *now = NULL;
+    g_autofree char *bind = g_strconcat("/sys/bus/pci/drivers/", action->pre, "/bind", NULL);
+
+    if (!dkvm_step_work(handover, action, DKVM_WORK_PROBE, action->target, NULL, &first) &&
+        g_error_matches(first, DKVM_ERROR, DKVM_ERROR_HOST)) {
+        g_propagate_error(error, g_steal_pointer(&first));
+        return FALSE;
+    }
+    now = dkvm_driver_of(handover, action->target);
+    if (!now || g_str_equal(now, action->pre))
+        return TRUE;
+    if (*now) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                    "%s came back with the driver %s instead of %s", action->target, now,
+                    action->pre);
+        return FALSE;
+    }
+    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, bind, action->target, error);
+}
+
+static char *text_unbind(const DkvmAction *action)
+{
+    return g_strdup_printf("take %s from the driver %s", action->target, action->pre);
+}
+
+const DkvmStep dkvm_step_unbind = {
+    .name = "unbind",
+    .property = "driver",
+    .on_device = TRUE,
+    .risky = TRUE,
+    .deadline = BLOCKED_MS,
+    .plan = plan_unbind,
+    .look = look_driver,
+    .apply = apply_unbind,
+    .undo = undo_unbind,
+    .text = text_unbind,
+};
+
+/* ---- override --------------------------------------------------------------------------- */
+
+static void plan_override(DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->targets->len; i++) {
+        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+        const char *before = device->driver_override ? device->driver_override : "";
+
+        /* Also a driverless one: as long as the guest runs nothing else may take it. */
+        if (!is_there(device) && !g_str_equal(before, VFIO))
+            dkvm_plan_add(plan, &dkvm_step_override, device->name, before, VFIO);
+    }
+}
+
+static char *look_override(DkvmHandover *handover, const DkvmAction *action)
+{
+    g_autofree char *driver = dkvm_driver_of(handover, action->target);
+    g_autofree char *file = attribute(action->target, "driver_override");
+    g_autofree char *path = dkvm_path(file);
+    char now[128];
+
+    if (!driver || dkvm_sysfs_line(AT_FDCWD, path, now, sizeof now) < 0)
+        return NULL;
+    return g_strdup(g_str_equal(now, "(null)") ? "" : now);
+}
+
+static gboolean apply_override(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    g_autofree char *path = attribute(action->target, "driver_override");
+
+    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, VFIO, error);
+}
+
+static gboolean undo_override(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    g_autofree char *path = attribute(action->target, "driver_override");
+
+    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path,
+                          *action->pre ? action->pre : "\n", error);
+}
+
+static char *text_override(const DkvmAction *action)
+{
+    return g_strdup_printf("reserve %s for " VFIO, action->target);
+}
+
+const DkvmStep dkvm_step_override = {
+    .name = "override",
+    .on_device = TRUE,
+    .deadline = BLOCKED_MS,
+    .plan = plan_override,
+    .look = look_override,
+    .apply = apply_override,
+    .undo = undo_override,
+    .text = text_override,
+};
+
+/* ---- bind ------------------------------------------------------------------------------- */
+
+static void plan_bind(DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->targets->len; i++) {
+        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+
+        if (!is_there(device))
+            dkvm_plan_add(plan, &dkvm_step_bind, device->name, "", VFIO);
+    }
+}
+
+static gboolean apply_bind(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    return dkvm_step_work(handover, action, DKVM_WORK_MODULE, VFIO, NULL, error) &&
+           dkvm_step_work(handover, action, DKVM_WORK_WRITE, "/sys/bus/pci/drivers_probe",
+                          action->target, error);
+}
+
+static gboolean undo_bind(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    g_autofree char *path = attribute(action->target, "driver/unbind");
+
+    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, action->target, error);
+}
+
+static char *text_bind(const DkvmAction *action)
+{
+    return g_strdup_printf("give %s to " VFIO, action->target);
+}
+
+const DkvmStep dkvm_step_bind = {
+    .name = "bind",
+    .property = "driver",
+    .on_device = TRUE,
+    .risky = TRUE,
+    .deadline = BLOCKED_MS,
+    .plan = plan_bind,
+    .look = look_driver,
+    .apply = apply_bind,
+    .undo = undo_bind,
+    .text = text_bind,
+};

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the engine knows about a step.  A step is a file step-NAME.c with one DkvmStep in it; the
+ * order of the hand-over is the order in steps.c. */
+#pragma once
+
+#include "qemu-hook/handover.h"
+#include "qemu-hook/plan.h"
+
+struct DkvmStep {
+    const char *name;
+    /* What it changes, where several steps change the same thing of one target ("driver"): what is
+     * back at the value before the first of them is undone, whoever did it. NULL: its own. */
+    const char *property;
+    gboolean on_device;  /* the target is the address of a device */
+    gboolean risky;      /* may take the host down: noted on disk before (crash.h) */
+    guint deadline;      /* milliseconds for each act or undoing */
+    /* Adds its actions for PLAN.  Reads only.  What stands in the way is said with
+     * dkvm_plan_refuse(). */
+    void (*plan)(DkvmPlan *plan);
+    /* The value now; NULL: the target is gone, and so is all that was done to it.  g_free. */
+    char *(*look)(DkvmHandover *handover, const DkvmAction *action);
+    /* From PRE to POST.  The engine reads back. */
+    gboolean (*apply)(DkvmHandover *handover, const DkvmAction *action, GError **error);
+    /* From POST to PRE. */
+    gboolean (*undo)(DkvmHandover *handover, const DkvmAction *action, GError **error);
+    /* A sentence for people, without a dot; g_free. */
+    char *(*text)(const DkvmAction *action);
+};
+
+/* In order; NULL ends it. */
+extern const DkvmStep *const dkvm_steps[];
+/* NULL if there is none. */
+const DkvmStep *dkvm_step_find(const char *name);
+
+extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_console,
+    dkvm_step_firmware, dkvm_step_unbind, dkvm_step_forget, dkvm_step_override, dkvm_step_bind,
+    dkvm_step_proof;
+
+/* ---- for the steps ---- */
+
+/* dkvm_worker_do() with the step's deadline, as success or GError: DKVM_ERROR_REFUSED with the
+ * system's reason, or DKVM_ERROR_HOST when the worker is late. */
+gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
+                        const char *a, const char *b, GError **error);
+
+/* "" if none is bound, NULL if there is no such device (any more), or another one; g_free. */
+char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf);
+
+/* Waits until PATH (below the root prefix) exists, by inotify on its folder. */
+gboolean dkvm_wait_for_file(const char *path, guint milliseconds);

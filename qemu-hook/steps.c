@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The order of a hand-over (facts/handoff.md D.3). */
+#include "qemu-hook/step.h"
+
+const DkvmStep *const dkvm_steps[] = {
+    &dkvm_step_ownership, &dkvm_step_inhibitor, &dkvm_step_console,  &dkvm_step_firmware,
+    &dkvm_step_unbind,    &dkvm_step_forget,    &dkvm_step_override, &dkvm_step_bind,
+    &dkvm_step_proof,     NULL,
+};
+
+const DkvmStep *dkvm_step_find(const char *name)
+{
+    for (gsize i = 0; dkvm_steps[i]; i++) {
+        if (g_str_equal(dkvm_steps[i]->name, name))
+            return dkvm_steps[i];
+    }
+    return NULL;
+}

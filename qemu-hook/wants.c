@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "qemu-hook/wants.h"
+
+#include <string.h>
+
+#include "lib/error.h"
+#include "qemu-hook/rundir.h"
+#include "xslt/policy.h"
+#include "xslt/xml.h"
+
+#define NAME_MAX_BYTES 4096
+
+void dkvm_wants_free(DkvmWants *wants)
+{
+    if (!wants)
+        return;
+    g_clear_pointer(&wants->devices, g_array_unref);
+    g_free(wants->uuid);
+    g_free(wants->name);
+    g_free(wants);
+}
+
+/* ---- addresses -------------------------------------------------------------------------- */
+
+/* libvirt takes 0x-prefixed, decimal and octal numbers (virStrToLong_uip, base 0). */
+static gboolean number(const xmlNode *node, const char *name, guint64 max, guint64 *value)
+{
+    const char *text = dkvm_xml_get(node, name);
+    char *end;
+
+    if (!text) {
+        *value = 0;
+        return TRUE;
+    }
+    if (!g_ascii_isdigit(*text))
+        return FALSE;
+    *value = g_ascii_strtoull(text, &end, 0);
+    return *end == '\0' && *value <= max;
+}
+
+static gboolean read_address(const xmlNode *address, DkvmBdf *bdf)
+{
+    guint64 domain, bus, slot, function;
+
+    if (!address || !number(address, "domain", G_MAXUINT32, &domain) ||
+        !number(address, "bus", 0xff, &bus) || !number(address, "slot", 0x1f, &slot) ||
+        !number(address, "function", 7, &function))
+        return FALSE;
+    *bdf = (DkvmBdf){(guint32)domain, (guint8)bus, (guint8)slot, (guint8)function};
+    return TRUE;
+}
+
+static gboolean bad_address(const char *what, GError **error)
+{
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                "cannot read the domain: a <%s> has no PCI address that is one; correct its "
+                "<source>",
+                what);
+    return FALSE;
+}
+
+static gboolean add(DkvmWants *wants, const xmlNode *device, gboolean left, GError **error)
+{
+    const xmlNode *source = dkvm_xml_child(device, "source");
+    DkvmWanted wanted = {.left = left};
+
+    if (!read_address(dkvm_xml_child(source, "address"), &wanted.bdf))
+        return bad_address((const char *)device->name, error);
+    wanted.managed = g_strcmp0(dkvm_xml_get(device, "managed"), "yes") == 0;
+    for (guint i = 0; i < wants->devices->len; i++) {
+        if (dkvm_bdf_compare(&g_array_index(wants->devices, DkvmWanted, i).bdf, &wanted.bdf) == 0)
+            return TRUE;
+    }
+    if (wants->devices->len == DKVM_MAX_HOSTDEVS) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read the domain: it has more than %d PCI devices of the host",
+                    DKVM_MAX_HOSTDEVS);
+        return FALSE;
+    }
+    g_array_append_val(wants->devices, wanted);
+    return TRUE;
+}
+
+static gboolean read_device(DkvmWants *wants, const xmlNode *device, GError **error)
+{
+    const char *mode = dkvm_xml_get(device, "mode"), *type = dkvm_xml_get(device, "type");
+
+    /* Without a mode it is subsystem (virDomainHostdevDefParseXML). */
+    if (dkvm_xml_is(device, "hostdev") && g_strcmp0(type, "pci") == 0 &&
+        (!mode || g_str_equal(mode, "subsystem")))
+        return add(wants, device, FALSE, error);
+    if (dkvm_xml_is(device, "interface") && g_strcmp0(type, "hostdev") == 0)
+        return add(wants, device, TRUE, error);
+    if (dkvm_xml_is(device, "disk") && g_strcmp0(type, "nvme") == 0)
+        return add(wants, device, TRUE, error);
+    return TRUE;
+}
+
+/* ---- the rest --------------------------------------------------------------------------- */
+
+/* libvirt's units (virScaleInteger): KiB where none is given; b, KB, K, KiB, ... */
+static guint64 bytes_of(const xmlNode *element, const char *text)
+{
+    static const struct {
+        const char *unit;
+        guint64 factor;
+    } units[] = {{"b", 1},
+                 {"bytes", 1},
+                 {"KB", 1000},
+                 {"k", 1024},
+                 {"KiB", 1024},
+                 {"MB", 1000000},
+                 {"M", 1 << 20},
+                 {"MiB", 1 << 20},
+                 {"GB", 1000000000},
+                 {"G", 1 << 30},
+                 {"GiB", 1 << 30},
+                 {"TB", 1000000000000},
+                 {"T", 1ULL << 40},
+                 {"TiB", 1ULL << 40}};
+    const char *unit = element ? dkvm_xml_get(element, "unit") : NULL;
+    guint64 value = g_ascii_strtoull(text, NULL, 10), factor = 1024;
+
+    for (gsize i = 0; unit && i < G_N_ELEMENTS(units); i++) {
+        if (g_ascii_strcasecmp(unit, units[i].unit) == 0)
+            factor = units[i].factor;
+    }
+    return value > G_MAXUINT64 / factor ? G_MAXUINT64 : value * factor;
+}
+
+static void read_memory(DkvmWants *wants, const xmlNode *domain)
+{
+    const xmlNode *memory = dkvm_xml_child(domain, "memory");
+    const xmlNode *huge = dkvm_xml_child(dkvm_xml_child(domain, "memoryBacking"), "hugepages");
+    const xmlNode *page = dkvm_xml_child(huge, "page");
+    g_autofree char *text = memory ? dkvm_xml_text(memory) : NULL;
+    const char *size = page ? dkvm_xml_get(page, "size") : NULL;
+
+    wants->memory = text ? bytes_of(memory, g_strstrip(text)) : 0;
+    wants->hugepages = huge != NULL;
+    wants->page_size = size ? bytes_of(page, size) : 0;
+}
+
+static void read_metadata(DkvmWants *wants, const xmlNode *domain, const DkvmConfig *config)
+{
+    const xmlNode *metadata = dkvm_xml_child(domain, "metadata");
+    const xmlNode *marker = dkvm_xml_child_ns(metadata, "darwin", DKVM_NS);
+    const xmlNode *info = dkvm_xml_child_ns(metadata, "libosinfo", DKVM_NS_OSINFO);
+    const xmlNode *os = dkvm_xml_child_ns(info, "os", DKVM_NS_OSINFO);
+    const char *id = os ? dkvm_xml_get(os, "id") : NULL;
+
+    wants->marked = marker && g_strcmp0(dkvm_xml_get(marker, "state"), "off") != 0;
+    wants->apple = id && (g_str_has_prefix(id, "http://apple.com/") ||
+                          g_str_has_prefix(id, "https://apple.com/"));
+    wants->patchable = config && !marker && dkvm_policy_matches(config, domain);
+}
+
+static char *child_text(const xmlNode *domain, const char *name)
+{
+    const xmlNode *child = dkvm_xml_child(domain, name);
+
+    return child ? dkvm_xml_text(child) : g_strdup("");
+}
+
+static gboolean read_identity(DkvmWants *wants, const xmlNode *domain, GError **error)
+{
+    g_autofree char *uuid = child_text(domain, "uuid");
+
+    wants->name = child_text(domain, "name");
+    wants->uuid = dkvm_uuid_normalize(uuid);
+    if (*wants->name == '\0' || strlen(wants->name) > NAME_MAX_BYTES || !wants->uuid) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read the domain: it has no %s; this is not what libvirt gives to "
+                    "hooks",
+                    wants->uuid ? "name" : "UUID");
+        return FALSE;
+    }
+    return TRUE;
+}
+
+DkvmWants *dkvm_wants_parse(const char *xml, gsize length, const DkvmConfig *config,
+                            GError **error)
+{
+    g_autoptr(DkvmDoc) doc = dkvm_xml_parse(xml, length, "the domain", error);
+    g_autoptr(DkvmWants) wants = g_new0(DkvmWants, 1);
+
+    if (!doc)
+        return NULL;
+    const xmlNode *domain = xmlDocGetRootElement(doc);
+    wants->devices = g_array_new(FALSE, TRUE, sizeof(DkvmWanted));
+    if (!dkvm_xml_is(domain, "domain")) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read the domain: the document is none; give it what 'virsh dumpxml' "
+                    "prints");
+        return NULL;
+    }
+    if (!read_identity(wants, domain, error))
+        return NULL;
+    const xmlNode *devices = dkvm_xml_child(domain, "devices");
+
+    for (xmlNode *node = devices ? dkvm_xml_element(devices->children) : NULL; node;
+         node = dkvm_xml_element(node->next)) {
+        if (!read_device(wants, node, error))
+            return NULL;
+    }
+    read_memory(wants, domain);
+    read_metadata(wants, domain, config);
+    return g_steal_pointer(&wants);
+}
+
+gboolean dkvm_wants_concerns(const DkvmWants *wants, const DkvmConfig *config)
+{
+    gboolean any = FALSE;
+
+    for (guint i = 0; i < wants->devices->len; i++)
+        any = any || !g_array_index(wants->devices, DkvmWanted, i).left;
+    if (!any)
+        return FALSE;
+    switch (config->handoff_domains) {
+    case DKVM_HANDOFF_ALL:
+        return TRUE;
+    case DKVM_HANDOFF_MARKED:
+        return wants->marked;
+    case DKVM_HANDOFF_DARWIN:
+        break;
+    }
+    return wants->marked || wants->apple;
+}

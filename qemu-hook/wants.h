@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a domain's XML wants of this host.  Nothing in it is trusted. */
+#pragma once
+
+#include <glib.h>
+
+#include "lib/config.h"
+#include "udev/bdf.h"
+
+#define DKVM_MAX_HOSTDEVS 64
+
+typedef struct {
+    DkvmBdf bdf;
+    gboolean managed; /* of <hostdev> only */
+    gboolean left;    /* SR-IOV interface or NVMe disk: libvirt's own business */
+} DkvmWanted;
+
+typedef struct {
+    char *uuid, *name;
+    GArray *devices;     /* of DkvmWanted, each address once */
+    gboolean marked;     /* has our marker, not state="off" */
+    gboolean apple;      /* libosinfo id under apple.com */
+    gboolean patchable;  /* [define] of dkvm.conf matches it, but it has no marker */
+    guint64 memory;      /* bytes */
+    gboolean hugepages;
+    guint64 page_size;   /* bytes; 0: the default size */
+} DkvmWants;
+
+/* Reads LENGTH bytes of domain XML; CONFIG (may be NULL: patchable stays FALSE) is for its define
+ * policy.  Errors: DKVM_ERROR_INPUT. */
+DkvmWants *dkvm_wants_parse(const char *xml, gsize length, const DkvmConfig *config,
+                            GError **error);
+void dkvm_wants_free(DkvmWants *wants);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmWants, dkvm_wants_free)
+
+/* Has a <hostdev type='pci'> and is one of the domains that [handoff] domains means. */
+gboolean dkvm_wants_concerns(const DkvmWants *wants, const DkvmConfig *config);
