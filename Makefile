@@ -41,7 +41,10 @@ OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test-*.c))
 GOLDEN := $(B)/tests/golden/golden
 BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c))
-PROGRAMS := $(addprefix $(B)/,$(notdir $(MAIN:.c=)))
+# dkvm-hook knows where dkvm-gpu is installed: for an unusual sbindir another one is built.
+HOOK_MAIN := qemu-hook/dkvm-hook.c
+HOOK_PROGRAM := $(B)$(if $(filter /usr/sbin,$(sbindir)),,/sbindir$(subst /,-,$(sbindir)))/dkvm-hook
+PROGRAMS := $(addprefix $(B)/,$(notdir $(patsubst %.c,%,$(filter-out $(HOOK_MAIN),$(MAIN))))) $(HOOK_PROGRAM)
 SCD := $(foreach part,$(PARTS),$(wildcard $(part)/*.scd))
 MAN := $(addprefix $(B)/,$(notdir $(SCD:.scd=)))
 
@@ -76,7 +79,22 @@ define program
 $(B)/$(notdir $(1)): $(B)/$(1).o $(B)/libdkvm.a
 	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(PKG_LIBS)
 endef
-$(foreach main,$(MAIN),$(eval $(call program,$(main:.c=))))
+$(foreach main,$(filter-out $(HOOK_MAIN),$(MAIN)),$(eval $(call program,$(main:.c=))))
+
+# libvirt runs it for every virtual machine: libc and nothing else.
+HOOK_OBJ := $(B)/qemu-hook/hook-input.o $(B)/qemu-hook/hook-scan.o
+define hook-program
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -DDKVM_GPU='"$(sbindir)/dkvm-gpu"' $(1) $(ALL_LDFLAGS) $(HOOK_LDFLAGS) -MMD -MP -o $@ \
+		$< $(HOOK_OBJ)
+endef
+$(HOOK_PROGRAM): $(HOOK_MAIN) $(HOOK_OBJ)
+	$(call hook-program)
+
+# The same for the tests: it looks for dkvm-gpu below DKVM_ROOT.
+HOOK_TEST := $(B)/tests/dkvm-hook
+$(HOOK_TEST): $(HOOK_MAIN) $(HOOK_OBJ)
+	$(call hook-program,-DDKVM_HOOK_TEST)
 
 $(B)/tests/unit/%: tests/unit/%.c $(B)/libdkvm.a
 	@mkdir -p $(@D)
@@ -118,13 +136,13 @@ demo: test-deps
 
 # Everything once, at most 30 minutes on 2 cores.
 check: test-deps
-	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH)
+	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH) $(HOOK_TEST)
 	DKVM_BUILD=$(B) tests/run
 
 # Without a limit: all repetitions, long fuzzing, sanitizers, valgrind, coverage, ratios.  Goes on where it
 # was stopped; its table is in $(B)/check-long.
 check-long: test-deps
-	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH)
+	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH) $(HOOK_TEST)
 	DKVM_BUILD=$(B) tests/long
 
 bench: test-deps
@@ -173,6 +191,8 @@ hookdir := $(sysconfdir)/libvirt/hooks/daemon.d
 HOOK_MARK := ^\# dkvm: starts dkvm-watchd
 # The places that libvirt's AppArmor profile lets libvirtd start a program from.
 HOOK_DIRS := /usr/sbin /usr/bin /sbin /bin
+QEMU_LINK := $(DESTDIR)$(sysconfdir)/libvirt/hooks/qemu.d/50-dkvm
+link-is-ours = case ' $(addsuffix /dkvm-hook,$(HOOK_DIRS)) ' in *" $$(readlink $(QEMU_LINK)) "*) ;; *) false;; esac
 TEMPLATES := dkvm-watchd.service dkvm-watchd-user.service 50-dkvm-watchd
 
 # Made anew each time: sbindir may be another one.
@@ -188,6 +208,8 @@ check-hook:
 	@test '$(HOOK)' = no || ! test -e $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
 		grep -q '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || { \
 		echo '$(DESTDIR)$(hookdir)/50-dkvm-watchd is not ours; move it away, or HOOK=no' >&2; exit 1; }
+	@test '$(HOOK)' = no || ! test -e $(QEMU_LINK) -o -L $(QEMU_LINK) || $(link-is-ours) || { \
+		echo '$(QEMU_LINK) is not ours; move it away, or HOOK=no' >&2; exit 1; }
 
 # Nothing is written before check-hook has had its say.
 install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
@@ -207,6 +229,21 @@ install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
 	test -e $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf || \
 		install -m 644 packaging/dkvm.conf $(DESTDIR)$(sysconfdir)/dkvm/dkvm.conf
 	test '$(HOOK)' = no || install -D -m 755 $(B)/50-dkvm-watchd $(DESTDIR)$(hookdir)/50-dkvm-watchd
+	@$(MAKE) --no-print-directory install-qemu-hook
+
+# The link comes last and goes first, so that it never leads to a program that is not there; a
+# program that a starting VM may be running is replaced as a whole.  Nothing for AppArmor: its
+# profile of libvirtd lets whatever is in HOOK_DIRS run unconfined.
+install-qemu-hook: all
+	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(mandir)/man8
+	install -m 644 $(B)/dkvm-hook.8 $(DESTDIR)$(mandir)/man8/
+	install -m 755 $(HOOK_PROGRAM) $(DESTDIR)$(sbindir)/.dkvm-hook.new
+	mv -f $(DESTDIR)$(sbindir)/.dkvm-hook.new $(DESTDIR)$(sbindir)/dkvm-hook
+	test '$(HOOK)' = no || DESTDIR='$(DESTDIR)' packaging/link-hook $(sbindir)/dkvm-hook $(QEMU_LINK)
+
+uninstall-qemu-hook:
+	! $(link-is-ours) || rm -f $(QEMU_LINK)
+	rm -f $(DESTDIR)$(sbindir)/dkvm-hook $(DESTDIR)$(mandir)/man8/dkvm-hook.8
 
 install-udev: all
 	install -d $(DESTDIR)$(bindir) $(UDEV)/rules.d $(TOOLS)/hooks $(TOOLS)/scripts/init-top $(DRACUT) \
@@ -228,7 +265,7 @@ install-udev: all
 
 # What install made, and nothing else: a dkvm.conf that was changed and a list of reserved devices
 # stay, as does another's hook.
-uninstall: uninstall-osinfo uninstall-udev
+uninstall: uninstall-qemu-hook uninstall-osinfo uninstall-udev
 	! grep -qs '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
 		rm -f $(DESTDIR)$(hookdir)/50-dkvm-watchd
 	rm -f $(DESTDIR)$(unitdir)/system/dkvm-watchd.service $(DESTDIR)$(unitdir)/user/dkvm-watchd.service \
@@ -251,7 +288,7 @@ uninstall-udev:
 
 # The cache (downloaded kernel, Debian 13 root) stays: "rm -r build" removes it too.
 clean:
-	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/tests $(B)/gui $(B)/*.a $(B)/*.json $(B)/darwin.xsl $(MAN) $(PROGRAMS) \
+	rm -rf $(addprefix $(B)/,$(PARTS)) $(B)/sbindir-* $(B)/tests $(B)/gui $(B)/*.a $(B)/*.json $(B)/darwin.xsl $(MAN) $(PROGRAMS) \
 		$(addprefix $(B)/,$(TEMPLATES))
 
 help:
@@ -275,8 +312,9 @@ packages:
 parts:
 	@echo $(PARTS)
 
--include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d)
+-include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d) \
+	$(HOOK_PROGRAM).d $(HOOK_TEST).d
 .PHONY: all packages parts deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
-	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev check-hook clean help FORCE
+	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev install-qemu-hook uninstall-qemu-hook check-hook clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
