@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """In the guest: hand-overs through virsh, each compared with the host before.
 
-    cases.py CASE...    prints "ok" and "not ok" lines; --list: the cases
+    cases.py [--cycles N] CASE...    prints "ok" and "not ok" lines; --list: the cases
+
+--cycles is for the cases behind it, of those that hand over and back; without: 1.
 
 A case begins and ends with a host that is as it was; one that does not leaves a "not ok" and a host put right by
 "dkvm-gpu restore --all", so that the next one is judged by itself."""
@@ -16,7 +18,7 @@ import snapshot
 from host import GPU, SOUND, Domain, Host, configure, need, run, wait
 
 CASES = {}
-CYCLES = int(os.environ.get("CYCLES", "1"))
+CYCLES = 1
 
 
 def case(text):
@@ -513,6 +515,33 @@ def plan():
     domain.remove()
 
 
+# ---- AppArmor ----
+
+
+@case("AppArmor: libvirtd is confined")
+def confined():
+    run("systemctl", "start", "apparmor")
+    host.must("systemctl", "restart", "libvirtd")
+    wait(lambda: run("virsh", "-q", "list", seconds=30).code == 0, 60, "libvirtd answers")
+    label = snapshot.read(f"/proc/{host.libvirtd()}/attr/current")
+    need("(enforce)" in label, f"libvirtd is {label}")
+
+
+@case("after uninstall every VM still starts")
+def uninstalled():
+    with open("/rig/uninstalled") as file:
+        for line in file:
+            os.remove("/" + line.strip())
+    need(not os.path.lexists(f"{host.HOOKS}/50-dkvm"), "the link is gone")
+    where = Host()
+    domain = Domain("after", darwin=False).define().begin("--paused")
+    domain.destroy()
+    where.back("no hook of ours")
+    domain.remove()
+    cycle(where, Domain("later", [GPU, SOUND], darwin=False).define(), GPU, SOUND)
+    run("virsh", "undefine", "later")
+
+
 def put_right():
     """After a case that left something behind."""
     for path in ("/run/neighbour-10-before-prepare", "/run/neighbour-90-after-prepare"):
@@ -541,7 +570,13 @@ def main(names):
     if names == ["--list"]:
         print("\n".join(f"{name}: {text}" for name, (text, _) in CASES.items()))
         return 0
-    for name in names:
+    global CYCLES
+    names = list(names)
+    while names:
+        name = names.pop(0)
+        if name == "--cycles":
+            CYCLES = int(names.pop(0)) if names[0].isdigit() else CYCLES
+            continue
         text, function = CASES[name]
         begin = time.monotonic()
         bad = host.bad_kernel_lines()
