@@ -193,7 +193,7 @@ HOOK_MARK := ^\# dkvm: starts dkvm-watchd
 HOOK_DIRS := /usr/sbin /usr/bin /sbin /bin
 QEMU_LINK := $(DESTDIR)$(sysconfdir)/libvirt/hooks/qemu.d/50-dkvm
 link-is-ours = case ' $(addsuffix /dkvm-hook,$(HOOK_DIRS)) ' in *" $$(readlink $(QEMU_LINK)) "*) ;; *) false;; esac
-TEMPLATES := dkvm-watchd.service dkvm-watchd-user.service 50-dkvm-watchd
+TEMPLATES := dkvm-watchd.service dkvm-watchd-user.service 50-dkvm-watchd dkvm-guard@.service dkvm-recover.service
 
 # Made anew each time: sbindir may be another one.
 $(addprefix $(B)/,$(TEMPLATES)): $(B)/%: packaging/%.in FORCE
@@ -213,7 +213,7 @@ check-hook:
 
 # Nothing is written before check-hook has had its say.
 install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
-	@$(MAKE) --no-print-directory install-osinfo install-udev
+	@$(MAKE) --no-print-directory install-osinfo install-udev install-gpu
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
 		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(sysconfdir)/dkvm \
 		$(DESTDIR)$(unitdir)/system $(DESTDIR)$(unitdir)/user $(DESTDIR)$(prefix)/lib/sysusers.d
@@ -263,9 +263,24 @@ install-udev: all
 	chmod 755 $(TOOLS)/hooks/dkvm $(TOOLS)/scripts/init-top/dkvm $(DRACUT)/module-setup.sh $(DRACUT)/dkvm-boot.sh
 	chmod 644 $(INITCPIO)/install/dkvm $(INITCPIO)/hooks/dkvm
 
+install-gpu: all $(addprefix $(B)/,$(TEMPLATES))
+	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(unitdir)/system \
+		$(DESTDIR)$(unitdir)/system/multi-user.target.wants $(DESTDIR)$(prefix)/lib/tmpfiles.d
+	install -m 755 $(B)/dkvm-gpu $(DESTDIR)$(sbindir)/dkvm-gpu
+	install -m 644 $(B)/dkvm-gpu.8 $(DESTDIR)$(mandir)/man8/
+	install -m 644 '$(B)/dkvm-guard@.service' $(B)/dkvm-recover.service $(DESTDIR)$(unitdir)/system/
+	ln -sfn ../dkvm-recover.service $(DESTDIR)$(unitdir)/system/multi-user.target.wants/dkvm-recover.service
+	install -m 644 packaging/dkvm.tmpfiles.conf $(DESTDIR)$(prefix)/lib/tmpfiles.d/dkvm.conf
+
+uninstall-gpu:
+	rm -f $(DESTDIR)$(sbindir)/dkvm-gpu $(DESTDIR)$(mandir)/man8/dkvm-gpu.8 \
+		'$(DESTDIR)$(unitdir)/system/dkvm-guard@.service' $(DESTDIR)$(unitdir)/system/dkvm-recover.service \
+		$(DESTDIR)$(unitdir)/system/multi-user.target.wants/dkvm-recover.service \
+		$(DESTDIR)$(prefix)/lib/tmpfiles.d/dkvm.conf
+
 # What install made, and nothing else: a dkvm.conf that was changed and a list of reserved devices
 # stay, as does another's hook.
-uninstall: uninstall-qemu-hook uninstall-osinfo uninstall-udev
+uninstall: uninstall-qemu-hook uninstall-gpu uninstall-osinfo uninstall-udev
 	! grep -qs '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
 		rm -f $(DESTDIR)$(hookdir)/50-dkvm-watchd
 	rm -f $(DESTDIR)$(unitdir)/system/dkvm-watchd.service $(DESTDIR)$(unitdir)/user/dkvm-watchd.service \
@@ -315,6 +330,6 @@ parts:
 -include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d) \
 	$(HOOK_PROGRAM).d $(HOOK_TEST).d
 .PHONY: all packages parts deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
-	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev install-qemu-hook uninstall-qemu-hook check-hook clean help FORCE
+	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev install-qemu-hook uninstall-qemu-hook install-gpu uninstall-gpu check-hook clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

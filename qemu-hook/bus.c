@@ -25,8 +25,7 @@ gboolean dkvm_bus_has_systemd(void)
 /* Not g_bus_get_sync()'s shared connection, which ends the process when the bus goes away. */
 static GDBusConnection *connect_bus(GError **error)
 {
-    g_autofree char *address =
-        g_dbus_address_get_for_bus_sync(G_BUS_TYPE_SYSTEM, NULL, error);
+    g_autofree char *address = g_dbus_address_get_for_bus_sync(G_BUS_TYPE_SYSTEM, NULL, error);
 
     return address ? g_dbus_connection_new_for_address_sync(
                          address,
@@ -70,8 +69,7 @@ int dkvm_bus_inhibit(const char *why, GError **error)
         bus ? g_dbus_connection_call_with_unix_fd_list_sync(
                   bus, LOGIND, LOGIND_PATH, LOGIND ".Manager", "Inhibit",
                   g_variant_new("(ssss)", "sleep:idle:handle-lid-switch", "dkvm", why, "block"),
-                  G_VARIANT_TYPE("(h)"), G_DBUS_CALL_FLAGS_NONE, CALL_MS, NULL, &fds, NULL,
-                  &cause)
+                  G_VARIANT_TYPE("(h)"), G_DBUS_CALL_FLAGS_NONE, CALL_MS, NULL, &fds, NULL, &cause)
             : NULL;
     gint32 index = -1;
 

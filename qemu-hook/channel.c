@@ -32,7 +32,8 @@ static gboolean address_of(const char *uuid, const char *name, struct sockaddr_u
 
 static int listen_at(const char *uuid)
 {
-    g_autofree char *new = dkvm_rundir_path(uuid, "sock.new"), *path = dkvm_rundir_path(uuid, "sock");
+    g_autofree char *new = dkvm_rundir_path(uuid, "sock.new"),
+                    *path = dkvm_rundir_path(uuid, "sock");
     struct sockaddr_un address;
     int folder = -1, fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     gboolean ok = fd >= 0 && address_of(uuid, "sock.new", &address, &folder);
@@ -58,8 +59,8 @@ int dkvm_channel_listen(const char *uuid, GError **error)
     int fd = listen_at(uuid);
 
     if (fd < 0)
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE,
-                    "cannot listen in " DKVM_RUN_DIR "/%s: %s", uuid, g_strerror(errno));
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE, "cannot listen in " DKVM_RUN_DIR "/%s: %s",
+                    uuid, g_strerror(errno));
     return fd;
 }
 
@@ -91,8 +92,8 @@ int dkvm_channel_accept(int listener)
     socklen_t size = sizeof peer;
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
-    if (fd >= 0 && (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
-                    peer.uid != geteuid())) {
+    if (fd >= 0 &&
+        (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != geteuid())) {
         (void)close(fd);
         fd = -1;
     }

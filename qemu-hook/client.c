@@ -109,8 +109,8 @@ static int reach(const char *uuid, gint64 end)
         } else {
             (void)inotify_add_watch(watch, folder, IN_MOVED_TO | IN_DELETE_SELF);
             start_guard(uuid);
-            channel = connect_within(uuid, watch,
-                                     MIN(end, g_get_monotonic_time() + START_MS * 1000));
+            channel =
+                connect_within(uuid, watch, MIN(end, g_get_monotonic_time() + START_MS * 1000));
         }
         (void)close(watch);
     }
@@ -154,8 +154,8 @@ DkvmGuardAnswer dkvm_client_ask(const char *uuid, const char *word, int fd, gboo
 {
     gint64 end = g_get_monotonic_time() + (gint64)milliseconds * 1000;
     pid_t caller = getppid();
-    g_autofree char *message = g_strdup_printf("%s %d %" G_GUINT64_FORMAT, word, (int)caller,
-                                               dkvm_process_start(caller));
+    g_autofree char *message =
+        g_strdup_printf("%s %d %" G_GUINT64_FORMAT, word, (int)caller, dkvm_process_start(caller));
     DkvmGuardAnswer result = DKVM_SAYS_NOTHING;
     gboolean asked = FALSE;
 

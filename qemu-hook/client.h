@@ -6,9 +6,9 @@
 
 typedef enum {
     DKVM_SAYS_OK,
-    DKVM_SAYS_NO, /* *TEXT says why */
+    DKVM_SAYS_NO,      /* *TEXT says why */
     DKVM_SAYS_WEDGED,  /* the same; until the host is started again */
-    DKVM_SAYS_NOTHING,    /* the time is up, or the guard was killed */
+    DKVM_SAYS_NOTHING, /* the time is up, or the guard was killed */
 } DkvmGuardAnswer;
 
 /* Sends WORD ("prepare", ...) with who called us to the guard of UUID, with the descriptor FD (-1:

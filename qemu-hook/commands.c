@@ -106,8 +106,7 @@ int dkvm_command_plan(const char *domain, const char *file)
     g_autofree char *xml = !config ? NULL
                            : file  ? dkvm_file_read(file, XML_MAX, NULL, &error)
                                    : xml_of_domain(domain, &error);
-    g_autoptr(DkvmWants) wants =
-        xml ? dkvm_wants_parse(xml, strlen(xml), config, &error) : NULL;
+    g_autoptr(DkvmWants) wants = xml ? dkvm_wants_parse(xml, strlen(xml), config, &error) : NULL;
 
     return wants ? print_plan(wants, config) : fail(error);
 }
@@ -383,8 +382,7 @@ int dkvm_command_hook(const char *operation)
     /* Only prepare reads the configuration: a mistake made since must not be in the way back. */
     g_autoptr(DkvmConfig) config =
         g_str_equal(operation, "prepare") ? dkvm_config_load(&bad_config) : NULL;
-    g_autoptr(DkvmWants) wants =
-        xml ? dkvm_wants_parse(xml, strlen(xml), config, &error) : NULL;
+    g_autoptr(DkvmWants) wants = xml ? dkvm_wants_parse(xml, strlen(xml), config, &error) : NULL;
 
     if (wants)
         return answer_hook(operation, wants, config, bad_config);

@@ -63,8 +63,8 @@ void dkvm_crash_note(DkvmHandover *handover, const DkvmAction *action, const cha
     g_autofree char *text = g_strdup_printf(
         "[" GROUP "]\nboot=%s\nkernel=%s\nstep=%s\nwhat=%s\ndevice=%s\nidentity=%s\n"
         "pre=%s\npost=%s\n",
-        boot, name.release, action->step->name, what, action->target,
-        taken ? taken->identity : "", action->pre, action->post);
+        boot, name.release, action->step->name, what, action->target, taken ? taken->identity : "",
+        action->pre, action->post);
 
     make_folder();
     if (!write_note(path, text))
@@ -141,8 +141,7 @@ char *dkvm_crash_suspect(const DkvmHost *host, const DkvmDevice *device, char **
     g_autofree char *kernel = value(file, "kernel"), *identity = value(file, "identity");
     g_autofree char *step = value(file, "step"), *what = value(file, "what");
     g_autofree char *pre = value(file, "pre");
-    g_autofree char *now =
-        g_strdup_printf("0x%04x:0x%04x", device->id.vendor, device->id.device);
+    g_autofree char *now = g_strdup_printf("0x%04x:0x%04x", device->id.vendor, device->id.device);
 
     if (g_strcmp0(kernel, host->kernel) != 0 || !g_str_equal(identity, now))
         return NULL;
@@ -150,7 +149,6 @@ char *dkvm_crash_suspect(const DkvmHost *host, const DkvmDevice *device, char **
                             "remove %s.",
                             path);
     return g_strdup_printf("The host died the last time %s (step %s, %s %s, kernel %s).",
-                           g_str_equal(what, "undo") ? "it was given back"
-                                                     : "it was handed over",
+                           g_str_equal(what, "undo") ? "it was given back" : "it was handed over",
                            step, g_str_equal(what, "undo") ? "back to" : "away from", pre, kernel);
 }

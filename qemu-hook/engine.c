@@ -69,8 +69,7 @@ gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWo
 char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf)
 {
     const DkvmTaken *taken = dkvm_handover_device(handover, bdf);
-    g_autofree char *folder =
-        g_strconcat(dkvm_paths_root(), "/sys/bus/pci/devices/", bdf, NULL);
+    g_autofree char *folder = g_strconcat(dkvm_paths_root(), "/sys/bus/pci/devices/", bdf, NULL);
     g_autofree char *driver = g_strconcat(folder, "/driver", NULL);
     char vendor[16] = "", device[16] = "", name[128];
     int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -156,7 +155,10 @@ static gboolean do_one(DkvmHandover *handover, DkvmAction *action, GError **erro
     g_autofree char *before = step->look(handover, action);
     g_autofree char *after = NULL;
 
-    if (g_strcmp0(before, action->pre) != 0)
+    /* Another hand (udev, a module that was loaded) may have done it: it is undone all the same. */
+    gboolean there = step->property && g_strcmp0(before, action->post) == 0;
+
+    if (!there && g_strcmp0(before, action->pre) != 0)
         return refuse(action, before, error);
     action->number = dkvm_journal_append(handover->journal, error, DKVM_RECORD_INTENT, step->name,
                                          action->target, action->pre, action->post, NULL);
@@ -164,7 +166,7 @@ static gboolean do_one(DkvmHandover *handover, DkvmAction *action, GError **erro
         return FALSE;
     if (step->risky)
         dkvm_crash_note(handover, action, "apply");
-    gboolean done = step->apply(handover, action, error);
+    gboolean done = there || step->apply(handover, action, error);
 
     if (step->risky && action->late == 0)
         dkvm_crash_clear(handover);
@@ -272,8 +274,7 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
         return FALSE;
     action->late = 0;
     now = action->step->look(handover, action);
-    if (!now || g_str_equal(now, action->pre) ||
-        g_strcmp0(now, original(handover, action)) == 0) {
+    if (!now || g_str_equal(now, action->pre) || g_strcmp0(now, original(handover, action)) == 0) {
         is_undone(handover, action, now ? "nothing to undo" : "gone, nothing to undo");
         return TRUE;
     }
@@ -289,8 +290,7 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
 
 static gboolean waits_for(const GHashTable *stuck, const DkvmAction *action)
 {
-    return action->step->on_device &&
-           g_hash_table_contains((GHashTable *)stuck, action->target);
+    return action->step->on_device && g_hash_table_contains((GHashTable *)stuck, action->target);
 }
 
 static void clear_folder(DkvmHandover *handover)

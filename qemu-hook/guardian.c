@@ -22,9 +22,9 @@
 #include "qemu-hook/step.h"
 
 #define SECOND G_USEC_PER_SEC
-#define NO_QEMU_SECONDS 10  /* caller gone and nobody has the group open */
+#define NO_QEMU_SECONDS 10    /* caller gone and nobody has the group open */
 #define NO_RELEASE_SECONDS 30 /* QEMU gone and no release */
-#define LOOK_MS 500         /* how often /proc is looked at while that is waited for */
+#define LOOK_MS 500           /* how often /proc is looked at while that is waited for */
 #define MESSAGE_MS 1000
 #define AGAIN_SECONDS 2 /* before what could not be put back is tried again */
 #define TRIES 3
@@ -34,8 +34,8 @@ typedef struct {
     char *uuid;
     int lock, listener, signals;
     DkvmHandover *handover;
-    int caller, qemu;    /* pidfds; -1: gone or not known */
-    gint64 caller_gone;  /* when it was noticed, 0: there, or not known */
+    int caller, qemu;   /* pidfds; -1: gone or not known */
+    gint64 caller_gone; /* when it was noticed, 0: there, or not known */
     gint64 qemu_gone;
     gboolean released; /* libvirt said release, or a person restore */
     gboolean leave;    /* systemd said stop */
@@ -180,8 +180,7 @@ static gboolean do_prepare(Guard *guard, int client, int xml, pid_t caller, guin
     gsize length = 0;
     g_autofree char *text = read_xml(xml, &length, error);
     g_autoptr(DkvmConfig) config = text ? dkvm_config_load(error) : NULL;
-    g_autoptr(DkvmWants) wants =
-        config ? dkvm_wants_parse(text, length, config, error) : NULL;
+    g_autoptr(DkvmWants) wants = config ? dkvm_wants_parse(text, length, config, error) : NULL;
     g_autoptr(DkvmPlan) plan = wants ? make_plan(guard, wants, config, error) : NULL;
     DkvmHandover *handover = guard->handover;
 
@@ -211,7 +210,8 @@ static void on_prepare(Guard *guard, int client, int xml, pid_t caller, guint64 
 
     /* What an earlier run left is put back first; that the VM runs is known from the group. */
     if (!is_idle(guard) && find_qemu(guard)) {
-        answer(client, "no", "This VM still has its devices: its QEMU has not ended. End it first.");
+        answer(client, "no",
+               "This VM still has its devices: its QEMU has not ended. End it first.");
         return;
     }
     if (!is_idle(guard) && !restore(guard, "before another start")) {
@@ -240,8 +240,8 @@ static void on_start(Guard *guard, int client)
         const DkvmTaken *taken = g_ptr_array_index(guard->handover->devices, i);
         g_autofree char *driver = dkvm_driver_of(guard->handover, taken->bdf);
 
-        if (driver && (*driver == '\0' || strstr(driver, "vfio") ||
-                       g_str_equal(driver, "pci-stub")))
+        if (driver &&
+            (*driver == '\0' || strstr(driver, "vfio") || g_str_equal(driver, "pci-stub")))
             continue;
         g_autofree char *text = g_strdup_printf(
             "%s was taken from vfio-pci by somebody else (its driver is %s). Start the VM again.",

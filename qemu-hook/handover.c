@@ -96,8 +96,8 @@ static void replay_device(DkvmHandover *handover, const DkvmRecord *record)
     taken->identity = g_strdup(record->field[1]);
     taken->sysfs = g_strdup(record->field[2]);
     taken->group = (int)g_ascii_strtoll(record->field[3], NULL, 10);
-    taken->how = (DkvmTakenHow)CLAMP(g_ascii_strtoll(record->field[4], NULL, 10), 0,
-                                     DKVM_TAKEN_ALONG);
+    taken->how =
+        (DkvmTakenHow)CLAMP(g_ascii_strtoll(record->field[4], NULL, 10), 0, DKVM_TAKEN_ALONG);
     g_ptr_array_add(handover->devices, taken);
 }
 
@@ -199,8 +199,7 @@ static gboolean is_of_now(const DkvmHandover *handover)
         return FALSE;
     const DkvmRecord *first = g_ptr_array_index(records, 0);
 
-    return first->type == DKVM_RECORD_BEGIN &&
-           g_str_equal(first->field[0], DKVM_JOURNAL_VERSION) &&
+    return first->type == DKVM_RECORD_BEGIN && g_str_equal(first->field[0], DKVM_JOURNAL_VERSION) &&
            g_str_equal(first->field[1], boot) && g_str_equal(first->field[2], handover->uuid);
 }
 
@@ -293,8 +292,8 @@ gboolean dkvm_handover_begin(DkvmHandover *handover, const char *name, GPtrArray
     handover->actions = actions;
     g_free(handover->name);
     handover->name = g_strdup(name);
-    if (dkvm_journal_append(handover->journal, error, DKVM_RECORD_BEGIN, DKVM_JOURNAL_VERSION,
-                            boot, handover->uuid, name, NULL) == 0)
+    if (dkvm_journal_append(handover->journal, error, DKVM_RECORD_BEGIN, DKVM_JOURNAL_VERSION, boot,
+                            handover->uuid, name, NULL) == 0)
         return FALSE;
     handover->phase = DKVM_PHASE_PREPARING;
     for (guint i = 0; i < devices->len; i++) {

@@ -28,7 +28,7 @@ typedef enum {
 
 #define DKVM_JOURNAL_VERSION "1"
 #define DKVM_JOURNAL_MAX_FIELDS 8
-#define DKVM_JOURNAL_MAX_PAYLOAD 16384         /* bytes of one record */
+#define DKVM_JOURNAL_MAX_PAYLOAD 16384           /* bytes of one record */
 #define DKVM_JOURNAL_MAX_BYTES (4 * 1024 * 1024) /* of the file; more is not read */
 
 typedef struct {
@@ -50,8 +50,8 @@ const GPtrArray *dkvm_journal_records(const DkvmJournal *journal);
 
 /* Appends a record with the given fields (NULL ends them) and returns its number, or 0 with
  * DKVM_ERROR_FILE; then the file is as before. */
-guint32 dkvm_journal_append(DkvmJournal *journal, GError **error, DkvmRecordType type, ...)
-    G_GNUC_NULL_TERMINATED;
+guint32 dkvm_journal_append(DkvmJournal *journal, GError **error, DkvmRecordType type,
+                            ...) G_GNUC_NULL_TERMINATED;
 
 /* "INTENT" */
 const char *dkvm_record_type_name(DkvmRecordType type);

@@ -148,8 +148,7 @@ static void list_devices(DkvmPlan *plan)
         DkvmTaken *taken = g_new0(DkvmTaken, 1);
 
         (void)g_strlcpy(taken->bdf, device->name, sizeof taken->bdf);
-        taken->identity =
-            g_strdup_printf("0x%04x:0x%04x", device->id.vendor, device->id.device);
+        taken->identity = g_strdup_printf("0x%04x:0x%04x", device->id.vendor, device->id.device);
         taken->sysfs = g_strdup(device->sysfs);
         taken->group = device->group ? device->group->number : -1;
         taken->how = !one           ? DKVM_TAKEN_ALONG

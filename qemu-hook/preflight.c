@@ -77,8 +77,7 @@ static void check_holders(DkvmPlan *plan)
                                  "%s is in use by another guest: %s (%d) has %s open.",
                                  device->name, holder->command, (int)holder->pid, holder->node);
             else
-                dkvm_plan_refuse(plan,
-                                 "End it, or log out of the desktop, and start the VM again.",
+                dkvm_plan_refuse(plan, "End it, or log out of the desktop, and start the VM again.",
                                  "%s is in use: %s (%d) has %s open.", device->name,
                                  holder->command, (int)holder->pid, holder->node);
         }

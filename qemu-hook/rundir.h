@@ -27,8 +27,9 @@ gboolean dkvm_rundir_make(const char *uuid, GError **error);
 /* The UUIDs that have a folder, sorted; empty if there is none.  g_strfreev. */
 char **dkvm_rundir_list(void);
 
-/* Takes the lock of UUID, whose folder must exist, without waiting.  Returns a descriptor that holds
- * it until it is closed, or -1 with DKVM_ERROR_REFUSED (held by another) or DKVM_ERROR_FILE. */
+/* Takes the lock of UUID, whose folder must exist, without waiting.  Returns a descriptor that
+ * holds it until it is closed, or -1 with DKVM_ERROR_REFUSED (held by another) or DKVM_ERROR_FILE.
+ */
 int dkvm_rundir_lock(const char *uuid, GError **error);
 
 /* The kernel's boot_id; never NULL ("" if it cannot be read).  g_free. */

@@ -169,8 +169,7 @@ static void plan_bind(DkvmPlan *plan)
 
 static gboolean apply_bind(DkvmHandover *handover, const DkvmAction *action, GError **error)
 {
-    return dkvm_step_work(handover, action, DKVM_WORK_MODULE, VFIO, NULL, error) &&
-           dkvm_step_work(handover, action, DKVM_WORK_WRITE, "/sys/bus/pci/drivers_probe",
+    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, "/sys/bus/pci/drivers_probe",
                           action->target, error);
 }
 

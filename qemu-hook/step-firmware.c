@@ -21,9 +21,16 @@ typedef struct {
 /* Whether a region that a firmware frame buffer holds (its name in /proc/iomem) is in RANGE. */
 static gboolean iomem_has_firmware(const char *iomem, const Range *range)
 {
-    static const char *const names[] = {"BOOTFB", "efifb", "vesafb", "simplefb", "simpledrm",
-                                        "efi-framebuffer", "simple-framebuffer",
-                                        "vesa-framebuffer", "efidrm", "vesadrm"};
+    static const char *const names[] = {"BOOTFB",
+                                        "efifb",
+                                        "vesafb",
+                                        "simplefb",
+                                        "simpledrm",
+                                        "efi-framebuffer",
+                                        "simple-framebuffer",
+                                        "vesa-framebuffer",
+                                        "efidrm",
+                                        "vesadrm"};
     g_auto(GStrv) lines = g_strsplit(iomem, "\n", -1);
 
     for (char **line = lines; *line; line++) {

@@ -20,7 +20,8 @@ static void plan(DkvmPlan *plan)
         const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
 
         /* One that is on vfio-pci before stays there, and libvirt is right about it. */
-        if (taken->how == DKVM_TAKEN_UNMANAGED && (!device->driver || !strstr(device->driver, "vfio")))
+        if (taken->how == DKVM_TAKEN_UNMANAGED &&
+            (!device->driver || !strstr(device->driver, "vfio")))
             dkvm_plan_add(plan, &dkvm_step_forget, taken->bdf, "", KNOWN);
     }
 }

@@ -51,8 +51,8 @@ static gboolean apply(DkvmHandover *handover, const DkvmAction *action, GError *
     g_autofree char *path = dkvm_rundir_owner_path(action->target);
     g_autofree char *temporary = dkvm_rundir_path(handover->uuid, "own");
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    gboolean ok = fd >= 0 && write(fd, action->post, strlen(action->post)) ==
-                                 (ssize_t)strlen(action->post);
+    gboolean ok =
+        fd >= 0 && write(fd, action->post, strlen(action->post)) == (ssize_t)strlen(action->post);
 
     if (fd >= 0 && close(fd) != 0)
         ok = FALSE;

@@ -37,7 +37,8 @@ static gboolean apply(DkvmHandover *handover, const DkvmAction *action, GError *
         return FALSE;
     }
     if (!dkvm_step_work(handover, action, DKVM_WORK_GROUP, action->target, NULL, error)) {
-        g_prefix_error(error, "group %s cannot be given to a guest (is a member on a host driver?): ",
+        g_prefix_error(error,
+                       "group %s cannot be given to a guest (is a member on a host driver?): ",
                        action->target);
         return FALSE;
     }

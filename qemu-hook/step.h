@@ -11,9 +11,9 @@ struct DkvmStep {
     /* What it changes, where several steps change the same thing of one target ("driver"): what is
      * back at the value before the first of them is undone, whoever did it. NULL: its own. */
     const char *property;
-    gboolean on_device;  /* the target is the address of a device */
-    gboolean risky;      /* may take the host down: noted on disk before (crash.h) */
-    guint deadline;      /* milliseconds for each act or undoing */
+    gboolean on_device; /* the target is the address of a device */
+    gboolean risky;     /* may take the host down: noted on disk before (crash.h) */
+    guint deadline;     /* milliseconds for each act or undoing */
     /* Adds its actions for PLAN.  Reads only.  What stands in the way is said with
      * dkvm_plan_refuse(). */
     void (*plan)(DkvmPlan *plan);
@@ -32,7 +32,7 @@ extern const DkvmStep *const dkvm_steps[];
 /* NULL if there is none. */
 const DkvmStep *dkvm_step_find(const char *name);
 
-extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_console,
+extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_module, dkvm_step_console,
     dkvm_step_firmware, dkvm_step_unbind, dkvm_step_forget, dkvm_step_override, dkvm_step_bind,
     dkvm_step_proof;
 

@@ -104,20 +104,10 @@ static guint64 bytes_of(const xmlNode *element, const char *text)
     static const struct {
         const char *unit;
         guint64 factor;
-    } units[] = {{"b", 1},
-                 {"bytes", 1},
-                 {"KB", 1000},
-                 {"k", 1024},
-                 {"KiB", 1024},
-                 {"MB", 1000000},
-                 {"M", 1 << 20},
-                 {"MiB", 1 << 20},
-                 {"GB", 1000000000},
-                 {"G", 1 << 30},
-                 {"GiB", 1 << 30},
-                 {"TB", 1000000000000},
-                 {"T", 1ULL << 40},
-                 {"TiB", 1ULL << 40}};
+    } units[] = {{"b", 1},           {"bytes", 1},       {"KB", 1000},     {"k", 1024},
+                 {"KiB", 1024},      {"MB", 1000000},    {"M", 1 << 20},   {"MiB", 1 << 20},
+                 {"GB", 1000000000}, {"G", 1 << 30},     {"GiB", 1 << 30}, {"TB", 1000000000000},
+                 {"T", 1ULL << 40},  {"TiB", 1ULL << 40}};
     const char *unit = element ? dkvm_xml_get(element, "unit") : NULL;
     guint64 value = g_ascii_strtoull(text, NULL, 10), factor = 1024;
 
@@ -178,8 +168,7 @@ static gboolean read_identity(DkvmWants *wants, const xmlNode *domain, GError **
     return TRUE;
 }
 
-DkvmWants *dkvm_wants_parse(const char *xml, gsize length, const DkvmConfig *config,
-                            GError **error)
+DkvmWants *dkvm_wants_parse(const char *xml, gsize length, const DkvmConfig *config, GError **error)
 {
     g_autoptr(DkvmDoc) doc = dkvm_xml_parse(xml, length, "the domain", error);
     g_autoptr(DkvmWants) wants = g_new0(DkvmWants, 1);

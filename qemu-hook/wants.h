@@ -17,13 +17,13 @@ typedef struct {
 
 typedef struct {
     char *uuid, *name;
-    GArray *devices;     /* of DkvmWanted, each address once */
-    gboolean marked;     /* has our marker, not state="off" */
-    gboolean apple;      /* libosinfo id under apple.com */
-    gboolean patchable;  /* [define] of dkvm.conf matches it, but it has no marker */
-    guint64 memory;      /* bytes */
+    GArray *devices;    /* of DkvmWanted, each address once */
+    gboolean marked;    /* has our marker, not state="off" */
+    gboolean apple;     /* libosinfo id under apple.com */
+    gboolean patchable; /* [define] of dkvm.conf matches it, but it has no marker */
+    guint64 memory;     /* bytes */
     gboolean hugepages;
-    guint64 page_size;   /* bytes; 0: the default size */
+    guint64 page_size; /* bytes; 0: the default size */
 } DkvmWants;
 
 /* Reads LENGTH bytes of domain XML; CONFIG (may be NULL: patchable stays FALSE) is for its define

@@ -29,8 +29,8 @@ static int load(const char *what, gboolean is_alias)
     kmod_list_foreach(item, list)
     {
         struct kmod_module *module = kmod_module_get_module(item);
-        int one = kmod_module_probe_insert_module(
-            module, is_alias ? KMOD_PROBE_APPLY_BLACKLIST : 0, NULL, NULL, NULL, NULL);
+        int one = kmod_module_probe_insert_module(module, is_alias ? KMOD_PROBE_APPLY_BLACKLIST : 0,
+                                                  NULL, NULL, NULL, NULL);
 
         result = one < 0 && result >= 0 ? one : result;
         kmod_module_unref(module);

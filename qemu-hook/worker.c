@@ -63,8 +63,7 @@ static void work_on(int fd)
             return;
         g_autofree char *text = NULL;
         answer = (Answer){.number = request.number};
-        answer.cause =
-            dkvm_worker_act((DkvmWorkKind)request.kind, request.a, request.b, &text);
+        answer.cause = dkvm_worker_act((DkvmWorkKind)request.kind, request.a, request.b, &text);
         if (text)
             (void)g_strlcpy(answer.text, text, sizeof answer.text);
         if (send(fd, &answer, sizeof answer, MSG_NOSIGNAL) < 0)

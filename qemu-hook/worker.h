@@ -26,8 +26,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmWorker, dkvm_worker_free)
 #define DKVM_WORK_LATE (-1) /* the deadline is over: the process is left behind, see below */
 #define DKVM_WORK_DIED (-2) /* it ended without an answer; the next call makes another one */
 
-/* Does one piece of work within MILLISECONDS.  Returns 0, an errno, or one of the above.  *TEXT (may
- * be NULL) is what there is to say about a failure, or NULL (g_free). */
+/* Does one piece of work within MILLISECONDS.  Returns 0, an errno, or one of the above.  *TEXT
+ * (may be NULL) is what there is to say about a failure, or NULL (g_free). */
 int dkvm_worker_do(DkvmWorker *worker, DkvmWorkKind kind, const char *a, const char *b,
                    guint milliseconds, char **text);
 

@@ -42,8 +42,8 @@ typedef struct {
  * its endpoints are on vfio-pci or driverless (before 5.19: vfio_dev_viable(), drivers/vfio/vfio.c;
  * since: iommu_group_claim_dma_owner(), drivers/iommu/iommu.c). */
 DkvmVerdict *dkvm_verdict(const DkvmHost *host, DkvmDevice *device);
-/* The verdict for all of DEVICES (of DkvmDevice, at least one) when they go at once; `with` holds all
- * but the last, which is "it" in the texts. */
+/* The verdict for all of DEVICES (of DkvmDevice, at least one) when they go at once; `with` holds
+ * all but the last, which is "it" in the texts. */
 DkvmVerdict *dkvm_verdict_together(const DkvmHost *host, const GPtrArray *devices);
 void dkvm_verdict_free(DkvmVerdict *verdict);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmVerdict, dkvm_verdict_free)

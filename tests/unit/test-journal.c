@@ -27,9 +27,9 @@ static DkvmJournal *must_open(const char *path)
 
 static void fill(DkvmJournal *journal)
 {
-    g_assert_cmpuint(dkvm_journal_append(journal, NULL, DKVM_RECORD_BEGIN, "1", "boot", "uuid",
-                                         "na\nme", NULL),
-                     ==, 1);
+    g_assert_cmpuint(
+        dkvm_journal_append(journal, NULL, DKVM_RECORD_BEGIN, "1", "boot", "uuid", "na\nme", NULL),
+        ==, 1);
     g_assert_cmpuint(dkvm_journal_append(journal, NULL, DKVM_RECORD_INTENT, "unbind",
                                          "0000:01:00.0", "bochs-drm", "", NULL),
                      ==, 2);
@@ -83,8 +83,7 @@ static void test_torn(void)
     for (gsize cut = 0; cut <= length; cut++) {
         g_autofree char *other = new_path();
         gsize used;
-        g_autoptr(GPtrArray) records =
-            dkvm_journal_parse((const guint8 *)whole, cut, &used);
+        g_autoptr(GPtrArray) records = dkvm_journal_parse((const guint8 *)whole, cut, &used);
         guint before = records->len;
 
         g_assert_cmpuint(used, <=, cut);
@@ -92,8 +91,7 @@ static void test_torn(void)
         g_assert_true(g_file_set_contents(other, whole, (gssize)cut, NULL));
         g_autoptr(DkvmJournal) torn = must_open(other);
         g_assert_cmpuint(dkvm_journal_records(torn)->len, ==, before);
-        g_assert_cmpuint(dkvm_journal_append(torn, NULL, DKVM_RECORD_CLOSED, NULL), ==,
-                         before + 1);
+        g_assert_cmpuint(dkvm_journal_append(torn, NULL, DKVM_RECORD_CLOSED, NULL), ==, before + 1);
         g_clear_pointer(&torn, dkvm_journal_close);
         torn = must_open(other);
         g_assert_cmpuint(dkvm_journal_records(torn)->len, ==, before + 1);

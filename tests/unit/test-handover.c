@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* qemu-hook/engine.c and the steps on a tree of files with a kernel of the test's own behind the
+ * worker: killed after every journal record, in guard or worker, the host comes back. */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/error.h"
+#include "lib/log.h"
+#include "qemu-hook/plan.h"
+#include "qemu-hook/rundir.h"
+#include "qemu-hook/step.h"
+
+#define UUID "11111111-2222-3333-4444-555555555555"
+#define OTHER "99999999-2222-3333-4444-555555555555"
+
+static char *root;
+
+/* ---- a host of files -------------------------------------------------------------------- */
+
+static char *at(const char *path)
+{
+    return g_strconcat(root, path, NULL);
+}
+
+static void put(const char *path, const char *text)
+{
+    g_autofree char *full = at(path), *folder = g_path_get_dirname(full);
+
+    g_assert_cmpint(g_mkdir_with_parents(folder, 0755), ==, 0);
+    g_assert_true(g_file_set_contents(full, text, -1, NULL));
+}
+
+static void put_link(const char *path, const char *target)
+{
+    g_autofree char *full = at(path), *folder = g_path_get_dirname(full);
+
+    g_assert_cmpint(g_mkdir_with_parents(folder, 0755), ==, 0);
+    (void)unlink(full);
+    g_assert_cmpint(symlink(target, full), ==, 0);
+}
+
+static void put_device(const char *bdf, const char *class_code, const char *driver, int group)
+{
+    g_autofree char *folder = g_strconcat("/sys/devices/pci0000:00/", bdf, NULL);
+    g_autofree char *link = g_strconcat("/sys/bus/pci/devices/", bdf, NULL);
+    g_autofree char *target = g_strconcat("../../../devices/pci0000:00/", bdf, NULL);
+    const struct {
+        const char *name, *text;
+    } files[] = {{"vendor", "0x1234\n"},
+                 {"device", "0x1111\n"},
+                 {"class", class_code},
+                 {"subsystem_vendor", "0x1af4\n"},
+                 {"subsystem_device", "0x1100\n"},
+                 {"driver_override", "(null)\n"},
+                 {"modalias", "pci:v1234\n"}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *path = g_strconcat(folder, "/", files[i].name, NULL);
+
+        put(path, files[i].text);
+    }
+    g_autofree char *home = g_strconcat(folder, "/home", NULL);
+    g_autofree char *grouped = g_strconcat(folder, "/iommu_group", NULL);
+    g_autofree char *where = g_strdup_printf("../../../kernel/iommu_groups/%d", group);
+    g_autofree char *member = g_strdup_printf("/sys/kernel/iommu_groups/%d/devices/%s", group, bdf);
+    g_autofree char *back = g_strconcat("../../../../devices/pci0000:00/", bdf, NULL);
+
+    put(home, driver ? driver : "");
+    put_link(link, target);
+    put_link(grouped, where);
+    put_link(member, back);
+    if (driver) {
+        g_autofree char *bound = g_strconcat(folder, "/driver", NULL);
+        g_autofree char *path = g_strconcat("../../../bus/pci/drivers/", driver, NULL);
+
+        put_link(bound, path);
+    }
+}
+
+static void remove_tree(const char *path)
+{
+    g_autoptr(GDir) dir =
+        g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *child = g_build_filename(path, name, NULL);
+
+        remove_tree(child);
+    }
+    (void)g_remove(path);
+}
+
+static void make_host(void)
+{
+    static const char *const drivers[] = {"vfio-pci", "bochs-drm", "snd_hda_intel", "xhci_hcd"};
+
+    remove_tree(root);
+    g_assert_cmpint(g_mkdir(root, 0755), ==, 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        g_autofree char *path = g_strconcat("/sys/bus/pci/drivers/", drivers[i], "/x", NULL);
+
+        put(path, "");
+    }
+    put("/sys/bus/pci/drivers_probe", "");
+    put("/proc/sys/kernel/random/boot_id", "b007\n");
+    put("/proc/sys/kernel/osrelease", "6.1.0-test\n");
+    put("/sys/class/iommu/dmar0/x", "");
+    put("/dev/vfio/11", "");
+    put_device("0000:00:02.0", "0x030000\n", "bochs-drm", 1);
+    put_device("0000:01:00.0", "0x030000\n", "bochs-drm", 11);
+    put_device("0000:01:00.1", "0x040300\n", "snd_hda_intel", 11);
+    put_device("0000:01:00.2", "0x0c0330\n", NULL, 11);
+}
+
+/* ---- its kernel: runs in the worker ------------------------------------------------------ */
+
+static char *read_word(const char *path)
+{
+    char *text = NULL;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        return g_strdup("");
+    return g_strstrip(text);
+}
+
+static int fake_probe(const char *bdf)
+{
+    g_autofree char *folder = g_strconcat(root, "/sys/devices/pci0000:00/", bdf, NULL);
+    g_autofree char *override_path = g_strconcat(folder, "/driver_override", NULL);
+    g_autofree char *home = g_strconcat(folder, "/home", NULL);
+    g_autofree char *link = g_strconcat(folder, "/driver", NULL);
+    g_autofree char *wanted = read_word(override_path), *own = read_word(home);
+    const char *driver = g_str_equal(wanted, "(null)") ? own : wanted;
+
+    if (*driver && !g_file_test(link, G_FILE_TEST_IS_SYMLINK)) {
+        g_autofree char *target = g_strconcat("../../../bus/pci/drivers/", driver, NULL);
+
+        g_assert_cmpint(symlink(target, link), ==, 0);
+    }
+    return 0;
+}
+
+static int fail_number = -1, fail_cause, fail_count;
+static gboolean fail_silent;
+
+static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **text)
+{
+    g_autofree char *path = kind == DKVM_WORK_WRITE ? at(a) : NULL;
+
+    *text = NULL;
+    if (fail_count++ == fail_number) {
+        if (fail_cause < 0) /* the kernel blocks */
+            for (;;)
+                pause();
+        if (fail_silent)
+            return 0;
+        return fail_cause;
+    }
+    if (kind == DKVM_WORK_PROBE)
+        return fake_probe(a);
+    if (kind != DKVM_WORK_WRITE)
+        return 0;
+    if (g_str_has_suffix(a, "/driver/unbind")) {
+        g_autofree char *link = g_path_get_dirname(path);
+
+        return unlink(link) == 0 ? 0 : errno;
+    }
+    if (g_str_has_suffix(a, "drivers_probe"))
+        return fake_probe(b);
+    if (g_str_has_suffix(a, "/driver_override"))
+        return g_file_set_contents(path, g_str_equal(b, "\n") ? "(null)" : b, -1, NULL) ? 0 : EIO;
+    if (g_str_has_suffix(a, "/bind"))
+        return 0;
+    return g_file_set_contents(path, b, -1, NULL) ? 0 : EIO;
+}
+
+/* ---- pictures --------------------------------------------------------------------------- */
+
+static int by_text(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void add_picture(GString *text, const char *path)
+{
+    g_autoptr(GDir) dir =
+        g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    const char *name;
+
+    if (!dir) {
+        g_autofree char *link = g_file_read_link(path, NULL);
+        g_autofree char *content = link ? NULL : read_word(path);
+
+        g_string_append_printf(text, "%s %s\n", path, link ? link : content);
+        return;
+    }
+    while ((name = g_dir_read_name(dir)))
+        g_ptr_array_add(names, g_build_filename(path, name, NULL));
+    g_ptr_array_sort(names, by_text);
+    for (guint i = 0; i < names->len; i++)
+        add_picture(text, g_ptr_array_index(names, i));
+}
+
+static char *picture(void)
+{
+    GString *text = g_string_new(NULL);
+    g_autofree char *sys = at("/sys"), *own = at("/run/dkvm/own"), *lib = at("/var/lib/dkvm");
+
+    add_picture(text, sys);
+    if (g_file_test(own, G_FILE_TEST_IS_DIR))
+        add_picture(text, own);
+    if (g_file_test(lib, G_FILE_TEST_IS_DIR))
+        add_picture(text, lib);
+    return g_string_free(text, FALSE);
+}
+
+/* ---- hand-overs ------------------------------------------------------------------------- */
+
+static const char *const domain =
+    "<domain type='kvm'><name>mac</name><uuid>" UUID "</uuid><devices>"
+    "<hostdev mode='subsystem' type='pci' managed='no'><source>"
+    "<address domain='0x0000' bus='0x01' slot='0x00' function='0x0'/></source></hostdev>"
+    "</devices></domain>";
+
+static DkvmHandover *must_load(void)
+{
+    GError *error = NULL;
+
+    g_assert_true(dkvm_rundir_make(UUID, &error));
+    g_assert_no_error(error);
+    DkvmHandover *handover = dkvm_handover_load(UUID, &error);
+
+    g_assert_no_error(error);
+    return handover;
+}
+
+static gboolean prepare(DkvmHandover *handover, GError **error)
+{
+    g_autoptr(DkvmConfig) config = dkvm_config_load(error);
+    g_autoptr(DkvmWants) wants =
+        config ? dkvm_wants_parse(domain, strlen(domain), config, error) : NULL;
+    g_autoptr(DkvmPlan) plan = wants ? dkvm_plan_new(wants, config, error) : NULL;
+
+    if (!plan)
+        return FALSE;
+    if (plan->refusals->len > 0) {
+        g_autofree char *text = dkvm_plan_reasons(plan);
+
+        g_set_error_literal(error, DKVM_ERROR, DKVM_ERROR_REFUSED, text);
+        return FALSE;
+    }
+    return dkvm_handover_begin(handover, wants->name, g_steal_pointer(&plan->devices),
+                               g_steal_pointer(&plan->actions), error) &&
+           dkvm_handover_prepare(handover, error);
+}
+
+static const DkvmHandover *current;
+static guint32 kill_at;
+static gboolean kill_worker;
+static guint32 highest;
+
+static void appended(guint32 number)
+{
+    highest = number;
+    if (number != kill_at)
+        return;
+    pid_t pid = kill_worker ? dkvm_worker_pid(current->worker) : getpid();
+
+    if (pid > 1) /* the worker is made when it is first needed */
+        (void)kill(pid, SIGKILL);
+}
+
+/* Hands over and back in a process of its own; TRUE if it was not killed. */
+static gboolean cycle(gboolean back)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        DkvmHandover *handover = must_load();
+
+        current = handover;
+        dkvm_journal_appended = appended;
+        gboolean ok = prepare(handover, NULL);
+        if (back || !ok)
+            (void)dkvm_handover_restore(handover, "test");
+        _exit(0);
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    return WIFEXITED(status);
+}
+
+/* What the next guard does. */
+static void recover(void)
+{
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(dkvm_handover_restore(handover, "recovery"));
+    g_assert_cmpstr(handover->problems->str, ==, "");
+}
+
+static void test_there_and_back(void)
+{
+    GError *error = NULL;
+
+    make_host();
+    g_autofree char *before = picture();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, &error));
+    g_assert_no_error(error);
+    for (int i = 0; i < 3; i++) {
+        g_autofree char *path =
+            g_strdup_printf("%s/sys/devices/pci0000:00/0000:01:00.%d/driver", root, i);
+        g_autofree char *link = g_file_read_link(path, NULL);
+
+        g_assert_cmpstr(link, ==, "../../../bus/pci/drivers/vfio-pci");
+    }
+    g_assert_cmpint(handover->devices->len, ==, 3);
+    /* The GPU leaves last. */
+    const DkvmTaken *last = g_ptr_array_index(handover->devices, 2);
+    g_assert_cmpstr(last->bdf, ==, "0000:01:00.0");
+    g_assert_cmpint(last->how, ==, DKVM_TAKEN_UNMANAGED);
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_autofree char *after = picture();
+    /* The folders of own/ and lib/ are new. */
+    g_assert_true(g_str_has_prefix(after, before));
+    g_assert_null(strstr(after, UUID));
+}
+
+/* Killed after each record, then recovered: the picture is the one before. */
+static void kill_everywhere(gboolean worker)
+{
+    make_host();
+    kill_at = 0;
+    g_assert_true(cycle(TRUE));
+    g_autofree char *before = picture();
+    guint count = 0, killed = 0;
+    gboolean more = TRUE;
+
+    for (kill_at = 1; more; kill_at++) {
+        kill_worker = worker;
+        gboolean lived = cycle(TRUE);
+
+        killed += !lived;
+        kill_worker = FALSE;
+        guint32 here = kill_at;
+
+        kill_at = 0;
+        recover();
+        kill_at = here;
+        g_autofree char *after = picture();
+
+        g_assert_cmpstr(after, ==, before);
+        count++;
+        more = worker ? kill_at < 100 : !lived;
+    }
+    kill_at = 0;
+    g_test_message("killed the %s after each of %u records", worker ? "worker" : "guard", count);
+    g_assert_cmpuint(worker ? count : killed, >, 30);
+}
+
+static void test_kill_guard(void)
+{
+    kill_everywhere(FALSE);
+}
+
+static void test_kill_worker(void)
+{
+    kill_everywhere(TRUE);
+}
+
+/* Every write of prepare fails in turn, with an error or without effect: rolled back. */
+static void fail_everywhere(int cause, gboolean silent)
+{
+    make_host();
+    g_assert_true(cycle(TRUE));
+    g_autofree char *before = picture();
+    guint failures = 0, late = 0;
+
+    for (fail_number = 0; fail_number < 40; fail_number++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(DkvmHandover) handover = must_load();
+
+        fail_count = 0;
+        fail_cause = cause;
+        fail_silent = silent;
+        gboolean ok = prepare(handover, &error);
+
+        if (ok) {
+            /* In the way back: what failed is tried again, and nothing else was held up by it. */
+            gboolean first = dkvm_handover_restore(handover, "test");
+
+            g_assert_true(first || dkvm_handover_restore(handover, "again"));
+            g_autofree char *last = picture();
+
+            g_assert_cmpstr(last, ==, before);
+            late += !first;
+            if (first && late > 0)
+                break;
+            continue;
+        }
+        failures++;
+        g_assert_nonnull(error);
+        g_assert_cmpint(handover->phase, ==, DKVM_PHASE_CLOSED);
+        g_autofree char *after = picture();
+
+        g_assert_cmpstr(after, ==, before);
+    }
+    fail_number = -1;
+    g_assert_cmpuint(failures, >=, 9);
+    g_assert_cmpuint(late, >=, 5);
+}
+
+static void test_fail(void)
+{
+    static const int causes[] = {EIO, ENOSPC, EACCES, ENOENT, EBUSY, ENODEV};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(causes); i++)
+        fail_everywhere(causes[i], FALSE);
+}
+
+/* Somebody else took the device meanwhile: it stays theirs, and the rest comes back. */
+static void test_foreign(void)
+{
+    GError *error = NULL;
+
+    make_host();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, &error));
+    put_link("/sys/devices/pci0000:00/0000:01:00.1/driver", "../../../bus/pci/drivers/pci-stub");
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_assert_nonnull(strstr(handover->problems->str, "0000:01:00.1"));
+    g_autofree char *gpu = at("/sys/devices/pci0000:00/0000:01:00.0/driver");
+    g_autofree char *link = g_file_read_link(gpu, NULL);
+    g_assert_cmpstr(link, ==, "../../../bus/pci/drivers/bochs-drm");
+}
+
+static void test_owned(void)
+{
+    GError *error = NULL;
+
+    make_host();
+    g_autofree char *before = picture();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    put("/run/dkvm/own/0000:01:00.1", OTHER);
+    g_assert_false(prepare(handover, &error));
+    g_assert_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED);
+    g_assert_nonnull(strstr(error->message, OTHER));
+    g_clear_error(&error);
+    g_autofree char *after = picture();
+    g_assert_true(g_str_has_prefix(after, before));
+}
+
+/* Another device at the address: the journal's values are not put into it. */
+static void test_exchanged(void)
+{
+    GError *error = NULL;
+
+    make_host();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, &error));
+    put("/sys/devices/pci0000:00/0000:01:00.0/device", "0x2222\n");
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_autofree char *gpu = at("/sys/devices/pci0000:00/0000:01:00.0/driver");
+    g_autofree char *link = g_file_read_link(gpu, NULL);
+    g_assert_cmpstr(link, ==, "../../../bus/pci/drivers/vfio-pci");
+}
+
+/* A journal of another boot is nothing. */
+static void test_other_boot(void)
+{
+    make_host();
+    {
+        GError *error = NULL;
+        g_autoptr(DkvmHandover) handover = must_load();
+
+        g_assert_true(prepare(handover, &error));
+    }
+    put("/proc/sys/kernel/random/boot_id", "another\n");
+    g_autoptr(DkvmHandover) handover = must_load();
+    g_assert_cmpint(handover->phase, ==, DKVM_PHASE_NEW);
+    g_assert_cmpint(handover->actions->len, ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+    g_autofree char *folder = g_dir_make_tmp("dkvm-handover-XXXXXX", NULL);
+
+    root = g_build_filename(folder, "root", NULL);
+    g_assert_true(g_setenv("DKVM_ROOT", root, TRUE));
+    g_test_init(&argc, &argv, NULL);
+    dkvm_worker_act = fake_kernel;
+    g_test_add_func("/handover/there-and-back", test_there_and_back);
+    g_test_add_func("/handover/kill-guard", test_kill_guard);
+    g_test_add_func("/handover/kill-worker", test_kill_worker);
+    g_test_add_func("/handover/fail", test_fail);
+    g_test_add_func("/handover/foreign", test_foreign);
+    g_test_add_func("/handover/owned", test_owned);
+    g_test_add_func("/handover/exchanged", test_exchanged);
+    g_test_add_func("/handover/other-boot", test_other_boot);
+    int failed = g_test_run();
+
+    remove_tree(folder);
+    g_free(root);
+    return failed;
+}
