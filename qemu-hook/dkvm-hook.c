@@ -39,6 +39,21 @@ typedef struct {
     Part part;
 } Call;
 
+#ifdef DKVM_HOOK_TEST
+/* The build of the tests: dkvm-gpu and its state below DKVM_ROOT; it sees the variables DKVM_*. */
+static const char *root(void)
+{
+    const char *set = getenv("DKVM_ROOT");
+
+    return set ? set : "";
+}
+#else
+static const char *root(void)
+{
+    return "";
+}
+#endif
+
 static char definition[DKVM_HOOK_MAX + 1];
 
 /* migrate, restore, attach and what later versions of libvirt may add are none of ours. */
@@ -55,6 +70,17 @@ static Part part_of(const char *operation)
             return parts[i].part;
     }
     return LEAVE;
+}
+
+/* Where dkvm-gpu keeps the state of this boot: a folder for each UUID that it has devices of. */
+static bool is_handed_over(const char *uuid)
+{
+    char path[4096];
+
+    if (*uuid == '\0')
+        return false;
+    (void)snprintf(path, sizeof path, "%s/run/dkvm/%s", root(), uuid);
+    return access(path, F_OK) == 0;
 }
 
 /* ---- refusing --------------------------------------------------------------------------- */
@@ -134,7 +160,8 @@ static size_t read_definition(const Call *call)
 __attribute__((noreturn)) static void refuse_hand_over(const Call *call, const char *what)
 {
     refuse(call,
-           "it may need a device of this host, and handing its definition over to dkvm-gpu failed (%s: %s). "
+           "it may need a device of this host, and handing its definition over to dkvm-gpu failed "
+           "(%s: %s). "
            "Nothing was changed. Look whether the host has memory and open files left, then start "
            "it again.",
            what, strerror(errno));
@@ -182,46 +209,40 @@ static void reset_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-#ifdef DKVM_HOOK_TEST
-/* The build of the tests: dkvm-gpu below DKVM_ROOT, which sees the variables DKVM_*. */
-static const char *prepare_environment(const char **environment, size_t count, char *path,
-                                       size_t size)
+static void keep_variables(const char **environment, size_t count)
 {
-    const char *root = getenv("DKVM_ROOT");
-    size_t used = 2;
-
-    for (char **e = environ; *e && used + 1 < count; e++) {
-        if (strncmp(*e, "DKVM_", 5) == 0)
-            environment[used++] = *e;
+#ifdef DKVM_HOOK_TEST
+    for (char **e = environ; *e && count > 1; e++) {
+        if (strncmp(*e, "DKVM_", 5) == 0) {
+            *environment++ = *e;
+            count--;
+        }
     }
-    (void)snprintf(path, size, "%s%s", root ? root : "", DKVM_GPU);
-    return path;
-}
 #endif
+}
 
 __attribute__((noreturn)) static void become_dkvm_gpu(const Call *call)
 {
     const char *environment[16] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"};
     const char *arguments[] = {"dkvm-gpu",         "hook",      call->name, call->operation,
                                call->suboperation, call->extra, NULL};
-    const char *program = DKVM_GPU;
-#ifdef DKVM_HOOK_TEST
-    char path[4096];
+    char program[4096];
 
-    program = prepare_environment(environment, sizeof environment / sizeof *environment, path,
-                                  sizeof path);
-#endif
+    (void)snprintf(program, sizeof program, "%s" DKVM_GPU, root());
+    keep_variables(environment + 2, sizeof environment / sizeof *environment - 2);
     if (call->part == DECIDE)
         (void)alarm(LAST_RESORT_SECONDS);
     (void)execve(program, (char **)arguments, (char **)environment);
     if (errno == ENOENT)
         refuse(call,
-               "it may need a device of this host, and the program that hands devices over, %s, is not "
+               "it may need a device of this host, and the program that hands devices over, %s, is "
+               "not "
                "there. Install dkvm again; or, to start it without dkvm, remove "
                "/etc/libvirt/hooks/qemu.d/50-dkvm.",
                program);
     refuse(call,
-           "it may need a device of this host, and the program that hands devices over, %s, cannot be run "
+           "it may need a device of this host, and the program that hands devices over, %s, cannot "
+           "be run "
            "(%s). Install dkvm again; or, to start it without dkvm, remove "
            "/etc/libvirt/hooks/qemu.d/50-dkvm.",
            program, strerror(errno));
@@ -260,6 +281,7 @@ int main(int argc, char **argv)
 {
     Call call = {word_at(argc, argv, 1), word_at(argc, argv, 2), word_at(argc, argv, 3),
                  word_at(argc, argv, 4), LEAVE};
+    char uuid[DKVM_HOOK_UUID_SIZE];
     size_t length;
 
     if (argc < 3) {
@@ -272,7 +294,9 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     hold_standard_files(&call);
     length = read_definition(&call);
-    if (dkvm_hook_scan(definition, length) == DKVM_HOOK_NOT_OURS)
+    /* A device that was unplugged while the guest ran is not in its definition any more. */
+    if (dkvm_hook_scan(definition, length, uuid) == DKVM_HOOK_NOT_OURS &&
+        (call.part == DECIDE || !is_handed_over(uuid)))
         return 0;
     put_on_standard_input(&call, length);
     close_the_rest(&call);

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #define DEPTH_MAX 64 /* dkvm-gpu takes no more either */
@@ -21,6 +22,7 @@ typedef struct {
     const char *at, *end;
     Span open[DEPTH_MAX];
     size_t depth;
+    const char *uuid; /* NULL: not seen yet */
 } Scan;
 
 static bool is_span(Span span, const char *word)
@@ -270,6 +272,22 @@ static bool take_attributes(Scan *s, Span *type, bool *empty)
     }
 }
 
+/* libvirt's own form and no other. */
+static bool is_uuid(const char *at, const char *end)
+{
+    static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx<";
+
+    if ((size_t)(end - at) < sizeof form - 1)
+        return false;
+    for (size_t i = 0; form[i]; i++) {
+        bool digit = (at[i] >= '0' && at[i] <= '9') || (at[i] >= 'a' && at[i] <= 'f');
+
+        if (form[i] == 'x' ? !digit : at[i] != form[i])
+            return false;
+    }
+    return true;
+}
+
 /* "<" and a letter are next. */
 static bool take_start(Scan *s)
 {
@@ -288,6 +306,8 @@ static bool take_start(Scan *s)
         return true;
     if (s->depth == DEPTH_MAX)
         return false;
+    if (s->depth == 1 && !s->uuid && is_span(name, "uuid") && is_uuid(s->at, s->end))
+        s->uuid = s->at;
     s->open[s->depth++] = name;
     return true;
 }
@@ -315,11 +335,12 @@ static bool take_markup(Scan *s)
     return take_start(s);
 }
 
-DkvmHookAnswer dkvm_hook_scan(const char *text, size_t length)
+DkvmHookAnswer dkvm_hook_scan(const char *text, size_t length, char uuid[DKVM_HOOK_UUID_SIZE])
 {
     Scan s = {.at = text, .end = length > 0 ? text + length : text};
     bool root = false;
 
+    uuid[0] = '\0';
     if (!is_text(text, length))
         return DKVM_HOOK_ASK;
     for (;;) {
@@ -334,5 +355,9 @@ DkvmHookAnswer dkvm_hook_scan(const char *text, size_t length)
         if (!take_markup(&s))
             return DKVM_HOOK_ASK;
     }
-    return root && s.depth == 0 ? DKVM_HOOK_NOT_OURS : DKVM_HOOK_ASK;
+    if (!root || s.depth > 0)
+        return DKVM_HOOK_ASK;
+    if (s.uuid)
+        (void)snprintf(uuid, DKVM_HOOK_UUID_SIZE, "%.*s", DKVM_HOOK_UUID_SIZE - 1, s.uuid);
+    return DKVM_HOOK_NOT_OURS;
 }

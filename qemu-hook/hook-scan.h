@@ -10,7 +10,11 @@ typedef enum {
     DKVM_HOOK_ASK       /* a PCI <hostdev>, or anything that is not understood: ask dkvm-gpu */
 } DkvmHookAnswer;
 
-/* TEXT has LENGTH bytes, is not changed and need not end with NUL.  It may be anything.
+#define DKVM_HOOK_UUID_SIZE 37
+
+/* TEXT has LENGTH bytes, is not changed and need not end with NUL.  It may be anything.  UUID
+ * becomes the domain's, as libvirt prints it (lower-case hexadecimal digits and hyphens), or "" if
+ * it is not NOT_OURS or has none.
  *
  * The only mistake that this must not make is NOT_OURS for a domain of which libxml2, and so
  * libvirt, would say that it has a <hostdev> of type pci.  So only what libvirt itself prints is
@@ -19,4 +23,4 @@ typedef enum {
  * declaration, an instruction, a document type, another encoding, a name twice in a tag, a prefix
  * before "hostdev", or a type that is not known to be no PCI device: ASK.  tests/fuzz/fuzz-hook.c
  * compares with libxml2. */
-DkvmHookAnswer dkvm_hook_scan(const char *text, size_t length);
+DkvmHookAnswer dkvm_hook_scan(const char *text, size_t length, char uuid[DKVM_HOOK_UUID_SIZE]);

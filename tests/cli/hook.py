@@ -20,6 +20,7 @@ HOOK, INSTALLED = os.environ["HOOK"], os.environ["INSTALLED"]
 ROOT, TOP, SCRATCH = os.environ["DKVM_ROOT"], os.environ["TOP"], os.environ["SCRATCH"]
 GPU = f"{ROOT}/usr/sbin/dkvm-gpu"
 LIMIT = 4 << 20
+UUID = "6f1c1b1e-0d3c-4b34-8d6e-0c3e5f3b7a11"
 DECIDE, TELL = ["prepare", "start"], ["started", "stopped", "release", "reconnect"]
 LEAVE = ["migrate", "restore", "attach", "", "Prepare", "prepare ", "preparex", "prepar", "start\n", "../prepare", "--help",
          "$(id)", "é", "x" * 5000]
@@ -29,7 +30,7 @@ HOSTDEV = ("<hostdev mode='subsystem' type='pci' managed='yes'><source><address 
 count = 0
 
 
-def domain(devices="", metadata="", title="", uuid="<uuid>6f1c1b1e-0d3c-4b34-8d6e-0c3e5f3b7a11</uuid>"):
+def domain(devices="", metadata="", title="", uuid=f"<uuid>{UUID}</uuid>"):
     return (f"<domain type='kvm' id='1'>\n  <name>mac</name>\n  {uuid}{title}{metadata}<memory>1</memory>\n"
             f"  <devices>{devices}</devices>\n</domain>\n").encode()
 
@@ -148,6 +149,17 @@ def test_operations():
     for operation in LEAVE:
         for data in PLAIN, OURS, b"rubbish":
             Run(operation, data).left()
+    # Handed over, and unplugged since: by its UUID, which is no path of its own making.
+    state = f"{ROOT}/run/dkvm/{UUID}"
+    os.makedirs(state)
+    for operation in DECIDE + LEAVE:
+        Run(operation, PLAIN).left()
+    for operation in TELL:
+        Run(operation, PLAIN).passed(PLAIN)
+        for other in (UUID.replace("6", "7", 1), UUID.upper(), f"../dkvm/{UUID}", f"./{UUID}", f"{UUID}/", "", ".", ".."):
+            Run(operation, domain(uuid=f"<uuid>{other}</uuid>")).left()
+        Run(operation, domain(uuid="", devices=f"<uuid>{UUID}</uuid>")).left()
+    os.rmdir(state)
 
 
 def test_refusals():
@@ -271,7 +283,7 @@ def names():
 
 def allowed(path):
     """What may be opened before dkvm-gpu has taken over: the loader's files and /dev/null."""
-    return path == "/dev/null" or path.startswith("/etc/ld.so.") or re.fullmatch(r"/(usr/)?lib[^.]*/libc\.so\.6", path)
+    return path in ("/dev/null", f"{ROOT}/run/dkvm/{UUID}") or path.startswith("/etc/ld.so.") or re.fullmatch(r"/(usr/)?lib[^.]*/libc\.so\.6", path)
 
 
 def trace(name, data, operation):

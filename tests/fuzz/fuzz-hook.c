@@ -45,10 +45,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     /* A copy of that length: a byte read beyond it is a finding. */
     g_autofree char *text = g_memdup2(data, size);
+    char uuid[DKVM_HOOK_UUID_SIZE];
     xmlDoc *doc;
 
-    if (dkvm_hook_scan(text, size) == DKVM_HOOK_ASK)
+    if (dkvm_hook_scan(text, size, uuid) == DKVM_HOOK_ASK)
         return 0;
+    HOLDS(!*uuid || (strlen(uuid) == 36 && strspn(uuid, "0123456789abcdef-") == 36));
     doc = xmlReadMemory(text, (int)size, NULL, NULL, XML_PARSE_NONET);
     HOLDS(doc != NULL && doc->intSubset == NULL);
     HOLDS(xmlStrEqual(xmlDocGetRootElement(doc)->name, BAD_CAST "domain"));
