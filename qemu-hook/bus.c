@@ -7,6 +7,7 @@
 
 #include "lib/error.h"
 #include "lib/paths.h"
+#include "qemu-hook/step.h"
 
 #define CALL_MS 5000
 #define SYSTEMD "org.freedesktop.systemd1"
@@ -81,4 +82,192 @@ int dkvm_bus_inhibit(const char *why, GError **error)
     }
     g_variant_get(reply, "(h)", &index);
     return g_unix_fd_list_get(fds, index, error);
+}
+
+/* ---- units ------------------------------------------------------------------------------ */
+
+/* A property of an object of systemd's or logind's; NULL if it cannot be had. */
+static char *string_property(GDBusConnection *bus, const char *name, const char *path,
+                             const char *interface, const char *property)
+{
+    g_autoptr(GVariant) reply = g_dbus_connection_call_sync(
+        bus, name, path, "org.freedesktop.DBus.Properties", "Get",
+        g_variant_new("(ss)", interface, property), G_VARIANT_TYPE("(v)"), G_DBUS_CALL_FLAGS_NONE,
+        CALL_MS, NULL, NULL);
+    g_autoptr(GVariant) value = NULL;
+
+    if (!reply)
+        return NULL;
+    g_variant_get(reply, "(v)", &value);
+    return g_variant_is_of_type(value, G_VARIANT_TYPE_STRING) ? g_variant_dup_string(value, NULL)
+                                                              : NULL;
+}
+
+static char *unit_path(GDBusConnection *bus, const char *unit, GError **error)
+{
+    g_autoptr(GVariant) reply = g_dbus_connection_call_sync(
+        bus, SYSTEMD, SYSTEMD_PATH, SYSTEMD ".Manager", "LoadUnit", g_variant_new("(s)", unit),
+        G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NONE, CALL_MS, NULL, error);
+    char *path = NULL;
+
+    if (reply)
+        g_variant_get(reply, "(o)", &path);
+    return path;
+}
+
+char *dkvm_bus_unit_state(const char *unit)
+{
+    g_autoptr(GDBusConnection) bus = connect_bus(NULL);
+    g_autofree char *path = bus ? unit_path(bus, unit, NULL) : NULL;
+
+    return path ? string_property(bus, SYSTEMD, path, SYSTEMD ".Unit", "ActiveState") : NULL;
+}
+
+gboolean dkvm_bus_is_stopping(void)
+{
+    g_autoptr(GDBusConnection) bus = dkvm_bus_has_systemd() ? connect_bus(NULL) : NULL;
+    g_autofree char *state =
+        bus ? string_property(bus, SYSTEMD, SYSTEMD_PATH, SYSTEMD ".Manager", "SystemState") : NULL;
+
+    return g_strcmp0(state, "stopping") == 0;
+}
+
+static void wake(GDBusConnection *bus, const char *sender, const char *path, const char *interface,
+                 const char *signal, GVariant *parameters, gpointer unused)
+{
+}
+
+static gboolean time_is_up(gpointer flag)
+{
+    *(gboolean *)flag = TRUE;
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean is_reached(const char *state, gboolean active)
+{
+    if (active)
+        return g_strcmp0(state, "active") == 0;
+    return g_strcmp0(state, "inactive") == 0 || g_strcmp0(state, "failed") == 0;
+}
+
+/* Waits for systemd's own signals, not for a time. */
+static gboolean change_unit(GDBusConnection *bus, GMainContext *context, const char *unit,
+                            gboolean active, guint milliseconds, GError **error)
+{
+    g_autofree char *path = unit_path(bus, unit, error);
+    g_autoptr(GSource) timer = g_timeout_source_new(milliseconds);
+    gboolean over = FALSE, reached = FALSE;
+
+    if (!path)
+        return FALSE;
+    g_dbus_connection_signal_subscribe(bus, SYSTEMD, "org.freedesktop.DBus.Properties",
+                                       "PropertiesChanged", path, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
+                                       wake, NULL, NULL);
+    g_autoptr(GVariant) subscribed =
+        g_dbus_connection_call_sync(bus, SYSTEMD, SYSTEMD_PATH, SYSTEMD ".Manager", "Subscribe",
+                                    NULL, NULL, G_DBUS_CALL_FLAGS_NONE, CALL_MS, NULL, NULL);
+    g_autoptr(GVariant) job = g_dbus_connection_call_sync(
+        bus, SYSTEMD, SYSTEMD_PATH, SYSTEMD ".Manager", active ? "StartUnit" : "StopUnit",
+        g_variant_new("(ss)", unit, "replace"), G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NONE,
+        CALL_MS, NULL, error);
+
+    if (!job)
+        return FALSE;
+    g_source_set_callback(timer, time_is_up, &over, NULL);
+    g_source_attach(timer, context);
+    while (!reached && !over) {
+        g_autofree char *state =
+            string_property(bus, SYSTEMD, path, SYSTEMD ".Unit", "ActiveState");
+
+        reached = is_reached(state, active);
+        if (!reached)
+            (void)g_main_context_iteration(context, TRUE);
+    }
+    g_source_destroy(timer);
+    if (!reached)
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "it is not %s after %u s",
+                    active ? "active" : "inactive", milliseconds / 1000);
+    return reached;
+}
+
+static gboolean change_within(const char *unit, gboolean active, guint milliseconds, GError **error)
+{
+    GMainContext *context = g_main_context_new();
+    GError *cause = NULL;
+
+    g_main_context_push_thread_default(context);
+    GDBusConnection *bus = connect_bus(&cause);
+    gboolean ok = bus && change_unit(bus, context, unit, active, milliseconds, &cause);
+
+    g_clear_object(&bus);
+    g_main_context_pop_thread_default(context);
+    g_main_context_unref(context);
+    if (!ok) {
+        (void)g_dbus_error_strip_remote_error(cause);
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "cannot %s %s: %s",
+                    active ? "start" : "stop", unit, cause->message);
+        g_error_free(cause);
+    }
+    return ok;
+}
+
+gboolean dkvm_bus_stop_unit(const char *unit, guint milliseconds, GError **error)
+{
+    return change_within(unit, FALSE, milliseconds, error);
+}
+
+gboolean dkvm_bus_start_unit_and_wait(const char *unit, guint milliseconds, GError **error)
+{
+    return change_within(unit, TRUE, milliseconds, error);
+}
+
+/* ---- sessions, inhibitors --------------------------------------------------------------- */
+
+gboolean dkvm_bus_end_session(const char *session, guint milliseconds, GError **error)
+{
+    GError *cause = NULL;
+    g_autoptr(GDBusConnection) bus = connect_bus(&cause);
+    g_autoptr(GVariant) reply =
+        bus ? g_dbus_connection_call_sync(bus, LOGIND, LOGIND_PATH, LOGIND ".Manager",
+                                          "TerminateSession", g_variant_new("(s)", session), NULL,
+                                          G_DBUS_CALL_FLAGS_NONE, CALL_MS, NULL, &cause)
+            : NULL;
+
+    if (!reply) {
+        (void)g_dbus_error_strip_remote_error(cause);
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "cannot end the session %s: %s", session,
+                    cause->message);
+        g_error_free(cause);
+        return FALSE;
+    }
+    g_autofree char *file = g_strconcat("/run/systemd/sessions/", session, NULL);
+
+    if (dkvm_wait_until_gone(file, milliseconds))
+        return TRUE;
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "the session %s does not end", session);
+    return FALSE;
+}
+
+char *dkvm_bus_shutdown_blocker(void)
+{
+    g_autoptr(GDBusConnection) bus = dkvm_bus_has_systemd() ? connect_bus(NULL) : NULL;
+    g_autoptr(GVariant) reply =
+        bus ? g_dbus_connection_call_sync(bus, LOGIND, LOGIND_PATH, LOGIND ".Manager",
+                                          "ListInhibitors", NULL, G_VARIANT_TYPE("(a(ssssuu))"),
+                                          G_DBUS_CALL_FLAGS_NONE, CALL_MS, NULL, NULL)
+            : NULL;
+    g_autoptr(GVariantIter) all = NULL;
+    const char *what, *who, *why, *mode;
+    guint32 uid, pid;
+
+    if (!reply)
+        return NULL;
+    g_variant_get(reply, "(a(ssssuu))", &all);
+    while (g_variant_iter_next(all, "(&s&s&s&suu)", &what, &who, &why, &mode, &uid, &pid)) {
+        g_auto(GStrv) parts = g_strsplit(what, ":", -1);
+
+        if (g_str_equal(mode, "block") && g_strv_contains((const char *const *)parts, "shutdown"))
+            return g_strdup_printf("%s (%s)", who, why);
+    }
+    return NULL;
 }

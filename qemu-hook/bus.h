@@ -13,3 +13,20 @@ gboolean dkvm_bus_start_unit(const char *unit, GError **error);
 /* A block inhibitor for sleep, idle and the lid, held as long as the returned descriptor is open;
  * -1 with DKVM_ERROR_HOST. */
 int dkvm_bus_inhibit(const char *why, GError **error);
+
+/* "active", "inactive", "failed" ...; NULL: systemd cannot be asked.  g_free. */
+char *dkvm_bus_unit_state(const char *unit);
+/* Stops or starts UNIT and waits at most MILLISECONDS until it is inactive (or failed), or active.
+ * Errors: DKVM_ERROR_REFUSED. */
+gboolean dkvm_bus_stop_unit(const char *unit, guint milliseconds, GError **error);
+gboolean dkvm_bus_start_unit_and_wait(const char *unit, guint milliseconds, GError **error);
+/* The host is going down. */
+gboolean dkvm_bus_is_stopping(void);
+
+/* logind's TerminateSession; waits at most MILLISECONDS until it is gone.  Errors:
+ * DKVM_ERROR_REFUSED. */
+gboolean dkvm_bus_end_session(const char *session, guint milliseconds, GError **error);
+
+/* Who holds off a shutdown in block mode: "apt (installing packages)"; NULL: nobody, or logind
+ * cannot be asked.  g_free. */
+char *dkvm_bus_shutdown_blocker(void);

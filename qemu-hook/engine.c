@@ -88,18 +88,19 @@ char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf)
     return g_strdup(dkvm_sysfs_link_name(AT_FDCWD, driver, name, sizeof name) ? name : "");
 }
 
-gboolean dkvm_wait_for_file(const char *path, guint milliseconds)
+static gboolean wait_for(const char *path, gboolean there, guint milliseconds)
 {
     g_autofree char *full = dkvm_path(path), *folder = g_path_get_dirname(full);
     gint64 end = g_get_monotonic_time() + (gint64)milliseconds * 1000;
     int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    gboolean there = FALSE;
+    gboolean is_so = FALSE;
     char events[4096];
 
     /* Where the folder is not there yet either, only the end of the time is waited for. */
     if (watch >= 0)
-        (void)inotify_add_watch(watch, folder, IN_CREATE | IN_MOVED_TO | IN_ATTRIB);
-    while (!(there = access(full, F_OK) == 0)) {
+        (void)inotify_add_watch(watch, folder,
+                                IN_CREATE | IN_MOVED_TO | IN_ATTRIB | IN_DELETE | IN_MOVED_FROM);
+    while (!(is_so = (access(full, F_OK) == 0) == there)) {
         gint64 left = (end - g_get_monotonic_time()) / 1000;
         struct pollfd one = {.fd = watch, .events = POLLIN};
 
@@ -110,7 +111,17 @@ gboolean dkvm_wait_for_file(const char *path, guint milliseconds)
     }
     if (watch >= 0)
         (void)close(watch);
-    return there;
+    return is_so;
+}
+
+gboolean dkvm_wait_for_file(const char *path, guint milliseconds)
+{
+    return wait_for(path, TRUE, milliseconds);
+}
+
+gboolean dkvm_wait_until_gone(const char *path, guint milliseconds)
+{
+    return wait_for(path, FALSE, milliseconds);
 }
 
 /* ---- journal ---------------------------------------------------------------------------- */
@@ -273,6 +284,10 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
     if (dkvm_process_is(action->late, action->late_start))
         return FALSE;
     action->late = 0;
+    if (action->step->one_way) {
+        is_undone(handover, action, "cannot be undone");
+        return TRUE;
+    }
     now = action->step->look(handover, action);
     if (!now || g_str_equal(now, action->pre) || g_strcmp0(now, original(handover, action)) == 0) {
         is_undone(handover, action, now ? "nothing to undo" : "gone, nothing to undo");

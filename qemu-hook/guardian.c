@@ -2,6 +2,7 @@
 #include "qemu-hook/guardian.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,6 +99,8 @@ static gboolean new_handover(Guard *guard, GError **error)
     guard->caller_gone = guard->qemu_gone = 0;
     guard->released = FALSE;
     guard->tries = 0;
+    if (guard->handover)
+        dkvm_worker_start(guard->handover->worker);
     return guard->handover != NULL;
 }
 
@@ -507,6 +511,25 @@ static void resume(Guard *guard)
     look(guard);
 }
 
+static char orphan_uuid[DKVM_UUID_LENGTH + 1];
+
+/* In the worker, whose only descriptor is useless by now. */
+static void become_guard(void)
+{
+    char name[] = "dkvm-gpu", command[] = "guard";
+    char *arguments[] = {name, command, orphan_uuid, NULL};
+    sigset_t none;
+
+    (void)syscall(SYS_close_range, 0U, ~0U, 0U);
+    if (open("/dev/null", O_RDWR) == 0) {
+        (void)dup2(0, 1);
+        (void)dup2(0, 2);
+    }
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)execv("/proc/self/exe", arguments);
+}
+
 int dkvm_guardian_run(const char *uuid)
 {
     Guard guard = {.uuid = g_strdup(uuid),
@@ -519,6 +542,10 @@ int dkvm_guardian_run(const char *uuid)
     int code = 0;
 
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)g_strlcpy(orphan_uuid, uuid, sizeof orphan_uuid);
+    /* systemd sets it (systemd.exec(5)), and starts a guard that was killed again. */
+    if (!g_getenv("INVOCATION_ID"))
+        dkvm_worker_orphaned = become_guard;
     if (!open_all(&guard, &error)) {
         dkvm_log_error("%s", error->message);
         /* Another guard has it: all is well. */

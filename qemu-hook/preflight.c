@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include "lib/paths.h"
+#include "qemu-hook/bus.h"
 #include "qemu-hook/crash.h"
 #include "qemu-hook/step.h"
-#include "udev/holders.h"
+#include "qemu-hook/users.h"
+#include "udev/host-private.h"
 #include "udev/verdict.h"
 
 /* ---- devices and groups ----------------------------------------------------------------- */
@@ -63,25 +65,145 @@ static void check_left(DkvmPlan *plan)
 
 /* ---- who has them open ------------------------------------------------------------------ */
 
+typedef struct {
+    GString *desktop, *others, *guarded;
+} Users;
+
+static void note_user(GString *text, const char *bdf, const DkvmUser *user)
+{
+    g_autofree char *one = dkvm_user_text(user);
+
+    if (!strstr(text->str, one))
+        g_string_append_printf(text, "%s%s of %s", text->len ? "; " : "", one, bdf);
+}
+
+static void sort_user(DkvmPlan *plan, Users *users, const char *bdf, const DkvmUser *user)
+{
+    switch (user->kind) {
+    case DKVM_USER_GUEST:
+        dkvm_plan_refuse(plan, "Shut that VM down first.",
+                         "%s is in use by another guest: %s (%d) has %s open.", bdf, user->command,
+                         (int)user->pid, user->node);
+        break;
+    case DKVM_USER_MANAGER:
+    case DKVM_USER_SESSION:
+    case DKVM_USER_KEEPER:
+        note_user(users->desktop, bdf, user);
+        break;
+    case DKVM_USER_PROTECTED:
+        note_user(users->guarded, bdf, user);
+        break;
+    case DKVM_USER_OTHER:
+        note_user(users->others, bdf, user);
+        break;
+    }
+}
+
+static void judge_users(DkvmPlan *plan, const Users *users)
+{
+    if (users->guarded->len > 0)
+        dkvm_plan_refuse(plan, "It is never ended by dkvm; find out why it needs the device.",
+                         "The host itself uses a device: %s.", users->guarded->str);
+    if (users->desktop->len > 0 && !plan->config->desktop_stop)
+        dkvm_plan_refuse(plan,
+                         "Log out there, or let the desktop be ended at each start of such a VM: "
+                         "write \"desktop = stop\" below [handoff] in /etc/dkvm/dkvm.conf.",
+                         "The desktop of this host uses it: %s.", users->desktop->str);
+    if (users->others->len > 0 && !plan->config->holders_terminate)
+        dkvm_plan_refuse(plan,
+                         "End them, or let them be ended: write \"holders = terminate\" below "
+                         "[handoff] in /etc/dkvm/dkvm.conf.",
+                         "Programs use it: %s.", users->others->str);
+}
+
+/* "VM x is still being created": virt-manager starts a VM before its definition is stored, and what
+ * it would end for that would be ended for nothing. */
+static void check_created(DkvmPlan *plan, const Users *users)
+{
+    gboolean ends = (users->desktop->len > 0 && plan->config->desktop_stop) ||
+                    (users->others->len > 0 && plan->config->holders_terminate);
+
+    if (ends && (plan->wants->patchable || !dkvm_is_defined(plan->wants)))
+        dkvm_plan_refuse(plan, "Finish creating it without the GPU, then add the GPU and start it.",
+                         "VM %s is still being created.", plan->wants->name);
+}
+
+static void check_blocker(DkvmPlan *plan, const Users *users)
+{
+    g_autofree char *blocker =
+        users->desktop->len > 0 && plan->config->desktop_stop ? dkvm_bus_shutdown_blocker() : NULL;
+
+    if (blocker)
+        dkvm_plan_refuse(plan, "Let it finish first.",
+                         "Something on this host must not be interrupted: %s.", blocker);
+}
+
 static void check_holders(DkvmPlan *plan)
 {
+    g_autoptr(GString) desktop = g_string_new(NULL), others = g_string_new(NULL);
+    g_autoptr(GString) guarded = g_string_new(NULL);
+    Users sorted = {desktop, others, guarded};
+
+#ifdef DKVM_FAILPOINTS
+    if (g_getenv("DKVM_FORCE_UNBIND"))
+        return;
+#endif
     for (guint i = 0; i < plan->targets->len; i++) {
         const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
-        g_autoptr(GPtrArray) holders = dkvm_holders(device, NULL);
+        g_autoptr(GPtrArray) users = dkvm_users(device);
 
-        for (guint k = 0; k < holders->len; k++) {
-            const DkvmHolder *holder = g_ptr_array_index(holders, k);
-
-            if (strstr(holder->node, "/vfio/"))
-                dkvm_plan_refuse(plan, "Shut that VM down first.",
-                                 "%s is in use by another guest: %s (%d) has %s open.",
-                                 device->name, holder->command, (int)holder->pid, holder->node);
-            else
-                dkvm_plan_refuse(plan, "End it, or log out of the desktop, and start the VM again.",
-                                 "%s is in use: %s (%d) has %s open.", device->name,
-                                 holder->command, (int)holder->pid, holder->node);
-        }
+        for (guint k = 0; k < users->len; k++)
+            sort_user(plan, &sorted, device->name, g_ptr_array_index(users, k));
     }
+    judge_users(plan, &sorted);
+    check_created(plan, &sorted);
+    check_blocker(plan, &sorted);
+}
+
+/* ---- memory ----------------------------------------------------------------------------- */
+
+/* "MemAvailable:   123 kB" in bytes; 0 if it is not there. */
+static guint64 memory_info(const char *name)
+{
+    g_autofree char *text = dkvm_host_text("/proc/meminfo", 8192);
+    const char *line = text ? strstr(text, name) : NULL;
+
+    return line ? g_ascii_strtoull(line + strlen(name), NULL, 10) * 1024 : 0;
+}
+
+static guint64 free_pages(guint64 size)
+{
+    g_autofree char *path = g_strdup_printf(
+        "/sys/kernel/mm/hugepages/hugepages-%" G_GUINT64_FORMAT "kB/free_hugepages", size / 1024);
+    g_autofree char *text = dkvm_host_text(path, 32);
+
+    return text ? g_ascii_strtoull(text, NULL, 10) : 0;
+}
+
+/* With a device of the host all of the guest's memory is pinned at its start. */
+static void check_memory(DkvmPlan *plan)
+{
+    const DkvmWants *wants = plan->wants;
+    guint64 available = memory_info("MemAvailable:");
+
+    if (wants->hugepages) {
+        guint64 size = wants->page_size ? wants->page_size : memory_info("Hugepagesize:");
+        guint64 there = size ? free_pages(size) : 0;
+
+        if (size > 0 && there < (wants->memory + size - 1) / size)
+            dkvm_plan_refuse(plan,
+                             "Reserve them at boot (hugepages= in the kernel's command line), or "
+                             "take <hugepages> out of the VM.",
+                             "The VM wants %" G_GUINT64_FORMAT " huge pages of %" G_GUINT64_FORMAT
+                             " KiB, and %" G_GUINT64_FORMAT " are free.",
+                             (wants->memory + size - 1) / size, size / 1024, there);
+        return;
+    }
+    if (available > 0 && wants->memory > available)
+        dkvm_plan_refuse(plan, "Close programs, or give the VM less memory.",
+                         "The VM wants %" G_GUINT64_FORMAT " MiB, and %" G_GUINT64_FORMAT
+                         " MiB of this host are available.",
+                         wants->memory >> 20, available >> 20);
 }
 
 /* ---- the kernel ------------------------------------------------------------------------- */
@@ -104,6 +226,20 @@ static void check_modules(DkvmPlan *plan)
                          "The module vfio-pci of the running kernel %s cannot be found.", release);
 }
 
+/* TAINT_DIE and TAINT_WARN of Documentation/admin-guide/tainted-kernels.rst: bits 7 and 9. */
+static void check_taint(DkvmPlan *plan)
+{
+    g_autofree char *text = dkvm_host_text("/proc/sys/kernel/tainted", 32);
+    guint64 taint = text ? g_ascii_strtoull(text, NULL, 10) : 0;
+
+    if (taint & 1 << 7)
+        dkvm_plan_refuse(plan, "Start the host again first; dmesg shows what happened.",
+                         "The kernel has crashed in a driver since the host was started (oops).");
+    else if (taint & 1 << 9)
+        dkvm_plan_note(plan, "The kernel has warned about itself since the host was started; dmesg "
+                             "shows it.");
+}
+
 static void check_crashes(DkvmPlan *plan)
 {
     for (guint i = 0; i < plan->targets->len; i++) {
@@ -121,6 +257,8 @@ void dkvm_preflight(DkvmPlan *plan)
     check_verdicts(plan);
     check_left(plan);
     check_holders(plan);
+    check_memory(plan);
     check_modules(plan);
+    check_taint(plan);
     check_crashes(plan);
 }

@@ -15,6 +15,8 @@
 #include "lib/paths.h"
 #include "udev/sysfs.h"
 
+#define LOCK_TRIES 3
+
 /* ---- names ------------------------------------------------------------------------------ */
 
 gboolean dkvm_uuid_is_valid(const char *text)
@@ -114,17 +116,34 @@ char **dkvm_rundir_list(void)
     return (char **)g_ptr_array_free(found, FALSE);
 }
 
+/* A guard that ends takes its file away: a lock on that one would be worth nothing. */
+static gboolean is_still(int fd, const char *path)
+{
+    struct stat mine, there;
+
+    return fstat(fd, &mine) == 0 && lstat(path, &there) == 0 && mine.st_ino == there.st_ino &&
+           mine.st_dev == there.st_dev;
+}
+
 int dkvm_rundir_lock(const char *uuid, GError **error)
 {
     g_autofree char *path = dkvm_rundir_path(uuid, "lock");
-    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int cause = EWOULDBLOCK;
 
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-        return fd;
-    int cause = errno;
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
-    if (fd >= 0)
-        (void)close(fd);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            if (is_still(fd, path))
+                return fd;
+            (void)close(fd);
+            continue;
+        }
+        cause = errno;
+        if (fd >= 0)
+            (void)close(fd);
+        break;
+    }
     if (cause == EWOULDBLOCK)
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
                     "the hand-over of VM %s is in the hands of another guard; wait for it, or look "

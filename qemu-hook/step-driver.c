@@ -9,6 +9,7 @@
 #include "lib/error.h"
 #include "lib/paths.h"
 #include "qemu-hook/step.h"
+#include "udev/holders.h"
 #include "udev/sysfs.h"
 #include "udev/verdict.h"
 
@@ -49,11 +50,31 @@ static void plan_unbind(DkvmPlan *plan)
     }
 }
 
+/* An unbind that was begun while somebody has a node open may never end (facts/handoff.md F01, F03,
+ * F08): asked again at the last moment. */
+static gboolean is_unused(const DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    const DkvmTaken *taken = dkvm_handover_device(handover, action->target);
+    const DkvmDevice device = {.sysfs = taken ? taken->sysfs : (char *)""};
+    g_autofree char *who = dkvm_holders_text(&device);
+
+#ifdef DKVM_FAILPOINTS
+    if (g_getenv("DKVM_FORCE_UNBIND")) /* the test of an unbind that hangs */
+        return TRUE;
+#endif
+    if (*who == '\0')
+        return TRUE;
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                "%s is in use: %s; end it, and start the VM again", action->target, who);
+    return FALSE;
+}
+
 static gboolean apply_unbind(DkvmHandover *handover, const DkvmAction *action, GError **error)
 {
     g_autofree char *path = attribute(action->target, "driver/unbind");
 
-    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, action->target, error);
+    return is_unused(handover, action, error) &&
+           dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, action->target, error);
 }
 
 /* What the kernel's own choice did not bring back is asked for by name. */

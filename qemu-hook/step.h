@@ -12,6 +12,7 @@ struct DkvmStep {
      * back at the value before the first of them is undone, whoever did it. NULL: its own. */
     const char *property;
     gboolean on_device; /* the target is the address of a device */
+    gboolean one_way;   /* cannot be undone, and need not be: sessions, processes */
     gboolean risky;     /* may take the host down: noted on disk before (crash.h) */
     guint deadline;     /* milliseconds for each act or undoing */
     /* Adds its actions for PLAN.  Reads only.  What stands in the way is said with
@@ -32,9 +33,9 @@ extern const DkvmStep *const dkvm_steps[];
 /* NULL if there is none. */
 const DkvmStep *dkvm_step_find(const char *name);
 
-extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_module, dkvm_step_console,
-    dkvm_step_firmware, dkvm_step_unbind, dkvm_step_forget, dkvm_step_override, dkvm_step_bind,
-    dkvm_step_proof;
+extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_module, dkvm_step_manager,
+    dkvm_step_session, dkvm_step_drain, dkvm_step_nvidia, dkvm_step_console, dkvm_step_firmware,
+    dkvm_step_unbind, dkvm_step_forget, dkvm_step_override, dkvm_step_bind, dkvm_step_proof;
 
 /* ---- for the steps ---- */
 
@@ -48,3 +49,5 @@ char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf);
 
 /* Waits until PATH (below the root prefix) exists, by inotify on its folder. */
 gboolean dkvm_wait_for_file(const char *path, guint milliseconds);
+/* The same until it is gone. */
+gboolean dkvm_wait_until_gone(const char *path, guint milliseconds);

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "lib/file.h"
+#include "lib/paths.h"
 #include "qemu-hook/rundir.h"
 #include "xslt/policy.h"
 #include "xslt/xml.h"
@@ -214,4 +216,23 @@ gboolean dkvm_wants_concerns(const DkvmWants *wants, const DkvmConfig *config)
         break;
     }
     return wants->marked || wants->apple;
+}
+
+gboolean dkvm_is_defined(const DkvmWants *wants)
+{
+    g_autofree char *folder = dkvm_path("/etc/libvirt/qemu");
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        g_autofree char *text = g_str_has_suffix(name, ".xml")
+                                    ? dkvm_file_read(path, DKVM_XML_MAX_BYTES, NULL, NULL)
+                                    : NULL;
+        g_autoptr(DkvmWants) other = text ? dkvm_wants_parse(text, strlen(text), NULL, NULL) : NULL;
+
+        if (other && g_str_equal(other->uuid, wants->uuid))
+            return TRUE;
+    }
+    return FALSE;
 }

@@ -35,3 +35,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmWants, dkvm_wants_free)
 
 /* Has a <hostdev type='pci'> and is one of the domains that [handoff] domains means. */
 gboolean dkvm_wants_concerns(const DkvmWants *wants, const DkvmConfig *config);
+
+/* The domain is persistently defined: one of /etc/libvirt/qemu/ *.xml has its UUID, whatever its
+ * file is called.  libvirt itself cannot be asked while a hook runs. */
+gboolean dkvm_is_defined(const DkvmWants *wants);

@@ -39,6 +39,10 @@ struct DkvmWorker {
 
 int (*dkvm_worker_act)(DkvmWorkKind kind, const char *a, const char *b, char **text) = dkvm_work;
 
+void (*dkvm_worker_orphaned)(void);
+
+#define BYE 0 /* no kind of work: the guard ends, all is well */
+
 /* ---- the process ------------------------------------------------------------------------ */
 
 static void close_all_but(int keep)
@@ -59,7 +63,12 @@ static void work_on(int fd)
 
         if (got < 0 && errno == EINTR)
             continue;
-        if (got != sizeof request)
+        if (got != sizeof request) {
+            if (dkvm_worker_orphaned)
+                dkvm_worker_orphaned();
+            return;
+        }
+        if (request.kind == BYE)
             return;
         g_autofree char *text = NULL;
         answer = (Answer){.number = request.number};
@@ -108,12 +117,22 @@ DkvmWorker *dkvm_worker_new(void)
 /* Closing the socket ends it; one that is stuck in the kernel becomes init's. */
 static void leave(DkvmWorker *worker, gboolean wait)
 {
-    if (worker->socket >= 0)
+    const Request bye = {.kind = BYE};
+
+    if (worker->socket >= 0) {
+        (void)send(worker->socket, &bye, sizeof bye, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)close(worker->socket);
+    }
     if (worker->pid > 0)
         (void)waitpid(worker->pid, NULL, wait ? 0 : WNOHANG);
     worker->socket = -1;
     worker->pid = 0;
+}
+
+void dkvm_worker_start(DkvmWorker *worker)
+{
+    if (worker->pid == 0)
+        (void)start(worker);
 }
 
 void dkvm_worker_free(DkvmWorker *worker)

@@ -16,7 +16,13 @@ typedef enum {
 
 typedef struct DkvmWorker DkvmWorker;
 
-/* Nothing is started before the first dkvm_worker_do(). */
+/* Called in the worker's process when its guard ended without a word: killed.  NULL (the default):
+ * it ends too.  Where systemd does not start another guard, the worker becomes it. */
+extern void (*dkvm_worker_orphaned)(void);
+
+/* Starts the process now; else the first dkvm_worker_do() does. */
+void dkvm_worker_start(DkvmWorker *worker);
+
 DkvmWorker *dkvm_worker_new(void);
 /* Ends the process, unless it is stuck. */
 void dkvm_worker_free(DkvmWorker *worker);

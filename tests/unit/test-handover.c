@@ -158,9 +158,11 @@ static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **t
 
     *text = NULL;
     if (fail_count++ == fail_number) {
-        if (fail_cause < 0) /* the kernel blocks */
-            for (;;)
-                pause();
+        if (fail_cause < 0) { /* as in the kernel: not even SIGKILL ends it */
+            pid_t pid = getpid();
+
+            (void)kill(pid, SIGSTOP);
+        }
         if (fail_silent)
             return 0;
         return fail_cause;
@@ -363,7 +365,7 @@ static void kill_everywhere(gboolean worker)
 
         g_assert_cmpstr(after, ==, before);
         count++;
-        more = worker ? kill_at < 100 : !lived;
+        more = worker ? kill_at < 70 : !lived;
     }
     kill_at = 0;
     g_test_message("killed the %s after each of %u records", worker ? "worker" : "guard", count);
@@ -424,7 +426,7 @@ static void fail_everywhere(int cause, gboolean silent)
 
 static void test_fail(void)
 {
-    static const int causes[] = {EIO, ENOSPC, EACCES, ENOENT, EBUSY, ENODEV};
+    static const int causes[] = {EIO, EBUSY};
 
     for (gsize i = 0; i < G_N_ELEMENTS(causes); i++)
         fail_everywhere(causes[i], FALSE);
@@ -498,7 +500,9 @@ static void test_other_boot(void)
 
 int main(int argc, char **argv)
 {
-    g_autofree char *folder = g_dir_make_tmp("dkvm-handover-XXXXXX", NULL);
+    char shm[] = "/dev/shm/dkvm-handover-XXXXXX"; /* each step brings a note to disk */
+    g_autofree char *folder =
+        g_mkdtemp(shm) ? g_strdup(shm) : g_dir_make_tmp("dkvm-handover-XXXXXX", NULL);
 
     root = g_build_filename(folder, "root", NULL);
     g_assert_true(g_setenv("DKVM_ROOT", root, TRUE));
