@@ -9,10 +9,10 @@ setup_file() {
     handoff_setup bookworm
 }
 
-@test "the card that carries the console: over and back, refusals, two VMs, libvirtd killed" {
-    cases single -- cases.py standin managed alone held second reconnect
+@test "the card that carries the console: over and back, a refusal, two VMs, libvirtd killed" {
+    cases single -- cases.py managed held second reconnect
 }
 
-@test "a second card, a shared group: over and back" {
-    cases spare -- cases.py everything shared
+@test "a second card in a shared group: over and back" {
+    cases spare -- cases.py shared
 }
