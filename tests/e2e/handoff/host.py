@@ -249,15 +249,17 @@ class Host:
         return [line for line in lines if line not in set(self.before)]
 
     def back(self, what, seconds=BACK):
-        """Within SECONDS from now the devices are, and then everything is, as before."""
+        """Within SECONDS from now the devices are, and then everything is, as before; the seconds that the devices,
+        the guard and all files of ours took."""
         begin = time.monotonic()
         try:
             wait(lambda: not self.quickly(), seconds, "the devices are back")
-            self.slowest = max(self.slowest, time.monotonic() - begin)
+            took = time.monotonic() - begin
+            self.slowest = max(self.slowest, took)
             wait(lambda: not self.changes(), 30, "all is as before")
         except No as no:
             raise No(f"{what}: {no}\n" + "\n".join(self.changes()) + "\n" + diagnosis()) from no
-        return time.monotonic() - begin
+        return took
 
     def changes(self):
         return snapshot.diff(self.before, snapshot.take())
