@@ -1,0 +1,597 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""In the guest: hand-overs through virsh, each compared with the host before.
+
+    cases.py [--cycles N] CASE...    prints "ok" and "not ok" lines; --list: the cases
+
+--cycles is for the cases behind it, of those that hand over and back; without: 1.
+
+A case begins and ends with a host that is as it was; one that does not leaves a "not ok" and a host put right by
+"dkvm-gpu restore --all", so that the next one is judged by itself."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import host
+import snapshot
+from host import GPU, SOUND, Domain, Host, configure, need, run, wait
+
+CASES = {}
+CYCLES = 1
+
+
+def case(text):
+    def add(function):
+        CASES[function.__name__] = (text, function)
+        return function
+    return add
+
+
+def on_vfio(*bdfs):
+    need(set(host.drivers(*bdfs)) == {"vfio-pci"}, f"on vfio-pci: {dict(zip(bdfs, host.drivers(*bdfs)))}")
+
+
+def running(domain):
+    need(domain.state() == "running" and domain.pid(), f"{domain.name} is {domain.state()}")
+
+
+def holds_group(domain, bdf=GPU):
+    group = snapshot.link(f"{host.PCI}/{bdf}/iommu_group")
+    need(f"vfio-open.{group} = {snapshot.read(f'/proc/{domain.pid()}/comm')}" in
+         [f"{k} = {v}" for k, v in snapshot.ours()], f"QEMU has group {group} open")
+
+
+def cycle(where, domain, *taken, end="destroy", words=()):
+    """Start, look, end, compare."""
+    domain.begin(*words)
+    on_vfio(*taken)
+    running(domain) if not words else None
+    holds_group(domain, taken[0])
+    need(not where.quickly() == [], "something has changed")
+    domain.shutdown() if end == "shutdown" else domain.destroy()
+    seconds = where.back(f"{domain.name} after {end}")
+    return seconds
+
+
+def cycles(domain, *taken, ends=("destroy",), **more):
+    where = Host()
+    fds = descriptors()
+    domain.define()
+    for number in range(max(CYCLES, len(ends))):
+        cycle(where, domain, *taken, end=ends[number % len(ends)], **more)
+    domain.remove()
+    now = descriptors()
+    need(all(now[name] <= fds[name] + 3 for name in fds), f"open files of {fds} are {now}")
+    host.note(f"{domain.name}: {max(CYCLES, len(ends))} cycles, back after at most {where.slowest:.1f} s")
+
+
+def descriptors():
+    """Of those who could leak one for each hand-over."""
+    counts = {}
+    for name, pid in (("libvirtd", host.libvirtd()), ("systemd", 1),
+                      ("logind", (host.processes("systemd-logind") or [None])[0])):
+        if pid:
+            counts[name] = len(os.listdir(f"/proc/{pid}/fd"))
+    return counts
+
+
+# ---- the rig itself ----
+
+
+@case("the rig: a boot sector that is shut down by its power button, no device, no change")
+def plain():
+    where = Host()
+    domain = Domain("plain", darwin=False).define().begin()
+    time.sleep(2)
+    domain.shutdown()
+    domain.remove()
+    where.back("a machine without devices")
+
+
+@case("the rig: libvirt's own managed='yes', without any hook of ours")
+def libvirt_managed():
+    where = Host()
+    cycle(where, Domain("own", [GPU, SOUND], darwin=False).define(), GPU, SOUND)
+    run("virsh", "undefine", "own")
+
+
+@case("the rig can fail: a hook that does not give back is found")
+def standin():
+    link = f"{host.HOOKS}/40-standin"
+    run("cp", "/rig/standin", link)
+    os.chmod(link, 0o755)
+    must_reload()
+    host.write("/run/standin.devices", f"{GPU}\n{SOUND}\n")
+    where = Host()
+    domain = Domain("standin", [GPU, SOUND], managed="no", darwin=False).define()
+    try:
+        cycle(where, domain, GPU, SOUND)
+        host.write("/run/standin.forgets", "")
+        domain.begin()
+        domain.destroy()
+        try:
+            where.back("a hook that forgets", seconds=5)
+        except host.No as no:
+            need(f"+ pci.{GPU}.driver = vfio-pci" in str(no), f"the driver is not named: {no}")
+        else:
+            raise host.No("a GPU that stays on vfio-pci is called back")
+        os.remove("/run/standin.forgets")
+        domain.begin()
+        domain.destroy()
+        where.back("a hook that does not forget")
+    finally:
+        domain.remove()
+        for path in (link, "/run/standin.devices", "/run/standin.forgets"):
+            if os.path.exists(path):
+                os.remove(path)
+        must_reload()
+
+
+def must_reload():
+    """libvirt looks for hooks when it starts, and when it is told."""
+    host.must("systemctl", "reload", "libvirtd")
+    wait(lambda: run("virsh", "-q", "list", seconds=30).code == 0, 60, "libvirtd answers")
+
+
+# ---- layouts ----
+
+
+@case("GPU and sound, managed='yes', destroyed and shut down")
+def managed():
+    cycles(Domain("managed", [GPU, SOUND]), GPU, SOUND, ends=("shutdown", "destroy"))
+
+
+@case("GPU and sound, managed='no'")
+def unmanaged():
+    cycles(Domain("unmanaged", [GPU, SOUND], managed="no"), GPU, SOUND)
+
+
+@case("GPU managed='yes', sound managed='no'")
+def mixed():
+    cycles(Domain("mixed", [(GPU, "yes"), (SOUND, "no")]), GPU, SOUND)
+
+
+@case("only the VGA function given: its sound goes along to vfio-pci and comes back")
+def alone():
+    cycles(Domain("alone", [GPU]), GPU, SOUND)
+
+
+@case("GPU, sound, USB controller and NVMe")
+def everything():
+    cycles(Domain("everything", [GPU, SOUND, host.USB, host.NVME]), GPU, SOUND, host.USB, host.NVME)
+
+
+@case("one function of a group behind a PCIe-to-PCI bridge: the group goes along")
+def shared():
+    cycles(Domain("shared", host.SHARED[:1]), *host.SHARED)
+
+
+@case("a UEFI guest")
+def uefi():
+    cycles(Domain("uefi", [GPU, SOUND], uefi=True), GPU, SOUND, words=("--paused",))
+
+
+# ---- display manager ----
+
+
+def display_manager(begin=True):
+    """A service that is DRM master on the GPU, as a display manager is."""
+    host.write("/run/systemd/system/display-manager.service", """[Unit]
+Description=Test display manager
+[Service]
+Type=exec
+ExecStart=/bin/sh -c 'exec /rig/hold --master $(readlink -f /dev/dri/by-path/pci-0000:01:00.0-card)'
+""")
+    host.must("systemctl", "daemon-reload")
+    if begin:
+        host.must("systemctl", "start", "display-manager")
+        wait(lambda: active("display-manager"), 20, "the display manager runs")
+
+
+def active(unit):
+    return run("systemctl", "is-active", unit).text == "active"
+
+
+def no_display_manager():
+    run("systemctl", "stop", "display-manager")
+
+
+def refused(domain, *texts):
+    """The start is refused with all of TEXTS; nothing is touched."""
+    done = domain.start()
+    need(done.code != 0, f"{domain.name} was started")
+    for text in texts:
+        need(text in done.text, f"the refusal does not say '{text}': {done.text}")
+    return done.text
+
+
+@case("a display manager holds the GPU: refused with its name and the line to add, nothing stopped")
+def desktop_refused():
+    display_manager()
+    where = Host()
+    domain = Domain("desktop", [GPU, SOUND]).define()
+    refused(domain, "display-manager", "desktop", "stop")
+    need(active("display-manager"), "the display manager still runs")
+    where.back("a refusal")
+    domain.remove()
+    no_display_manager()
+
+
+@case("desktop = stop: the display manager is stopped and, when the GPU is back, started on it")
+def desktop_stopped():
+    configure(domains="all", desktop="stop")
+    display_manager()
+    where = Host()
+    domain = Domain("desktop", [GPU, SOUND]).define()
+    try:
+        domain.begin()
+        need(not active("display-manager"), "the display manager is stopped")
+        domain.destroy()
+        where.back("a stopped display manager")
+        need(active("display-manager"), "the display manager runs again")
+        need(any("/dev/dri" in snapshot._target(f"/proc/{pid}/fd/3") for pid in host.processes("hold")),
+             "it has the card")
+    finally:
+        domain.remove()
+        no_display_manager()
+        configure(domains="all")
+
+
+@case("a VM that is still being created (transient) may not stop the desktop")
+def wizard():
+    configure(domains="all", desktop="stop")
+    display_manager()
+    where = Host()
+    domain = Domain("wizard", [GPU, SOUND])
+    host.write("/tmp/wizard.xml", domain.xml())
+    try:
+        done = run("virsh", "-q", "create", "/tmp/wizard.xml", seconds=host.START)
+        need(done.code != 0 and "still being created" in done.text, f"refused with the sentence: {done.text}")
+        need(active("display-manager"), "the display manager still runs")
+        where.back("a refused wizard")
+    finally:
+        domain.remove()
+        no_display_manager()
+        configure(domains="all")
+
+
+# ---- holders ----
+
+
+def holder(*words):
+    """A process that has the GPU's sound open."""
+    card = snapshot.link(f"/dev/snd/by-path/pci-{SOUND}")
+    process = subprocess.Popen(["/rig/hold", *words, f"/dev/snd/{card}"], stdout=subprocess.PIPE, text=True)
+    need(process.stdout.readline() == "holding\n", "the holder holds")
+    return process
+
+
+@case("a process that ignores SIGTERM has the GPU's sound open: named before anything is touched")
+def held():
+    configure(domains="all", desktop="stop")
+    display_manager()
+    process = holder("--ignore-term")
+    where = Host()
+    domain = Domain("held", [GPU, SOUND]).define()
+    try:
+        refused(domain, str(process.pid), "hold")
+        need(active("display-manager"), "the display manager still runs")
+        where.back("a refusal")
+        need(process.poll() is None, "the holder lives")
+    finally:
+        process.kill()
+        process.wait()
+        domain.remove()
+        no_display_manager()
+        configure(domains="all")
+
+
+@case("holders = terminate: that process is ended, and the hand-over goes on")
+def terminated():
+    configure(domains="all", holders="terminate")
+    where = Host()
+    process = holder("--ignore-term")
+    domain = Domain("terminated", [GPU, SOUND]).define()
+    try:
+        domain.begin()
+        need(process.wait(10) == -signal.SIGKILL, "the holder was killed")
+        domain.destroy()
+        where.back("a holder that was ended")
+    finally:
+        process.kill()
+        domain.remove()
+        configure(domains="all")
+
+
+@case("an unbind that blocks in the kernel: the hook gives up after its deadline, virsh list answers, all else is "
+      "rolled back; when the holder ends the rest is restored")
+def stuck():
+    where = Host()
+    process = holder("--in-flight")
+    domain = Domain("stuck", [GPU, SOUND]).define()
+    try:
+        begin = time.monotonic()
+        done = domain.start()
+        took = time.monotonic() - begin
+        need(done.code != 0, f"{domain.name} was started")
+        begin = time.monotonic()
+        listed = run("virsh", "-q", "list", "--all", seconds=30)
+        need(listed.code == 0, f"virsh list: {listed.text}")
+        host.note(f"stuck: refused after {took:.0f} s, then virsh list in {time.monotonic() - begin:.1f} s: {done.text}")
+        blocked = run("ps", "-eo", "stat,wchan:30,args").text
+        need(any(line.startswith("D") and "dkvm" in line for line in blocked.splitlines()),
+             f"a worker is stuck in the kernel:\n{blocked}")
+        need(host.driver(GPU) == "bochs-drm", f"the GPU is on {host.driver(GPU)}")
+        status = run("dkvm-gpu", "status")
+        need(SOUND in status.text, f"status does not name {SOUND}: {status.text}")
+        again = refused(domain)
+        need("reboot" in again or SOUND in again, f"a second try is refused with the reason: {again}")
+        process.kill()
+        process.wait()
+        where.back("the holder has ended")
+    finally:
+        process.kill()
+        process.wait()
+        domain.remove()
+
+
+# ---- other machines and hooks ----
+
+
+@case("a second VM wants the GPU: refused with the name of the first, which goes on")
+def second():
+    where = Host()
+    first = Domain("first", [GPU, SOUND]).define().begin()
+    other = Domain("second", [GPU, SOUND]).define()
+    pid = first.pid()
+    refused(other, "first")
+    on_vfio(GPU, SOUND)
+    running(first)
+    need(first.pid() == pid, "the same QEMU")
+    need(host.guards(), "the first one's guard watches")
+    holds_group(first)
+    first.destroy()
+    where.back("the first one's end")
+    other.begin()
+    on_vfio(GPU, SOUND)
+    other.destroy()
+    where.back("the second one's end")
+    first.remove()
+    other.remove()
+
+
+@case("a neighbour's hook, before or after ours, fails in prepare: all comes back")
+def neighbour():
+    where = Host()
+    domain = Domain("neighbour", [GPU, SOUND], managed="no").define()
+    for who in ("10-before", "90-after"):
+        path = f"/run/neighbour-{who}-prepare"
+        host.write(path, "")
+        try:
+            refused(domain, "says no")
+            where.back(f"{who} failed")
+        finally:
+            os.remove(path)
+    domain.remove()
+
+
+@case("QEMU that ends after prepare: all comes back")
+def qemu_fails():
+    where = Host()
+    domain = Domain("fails", [GPU, SOUND], arguments=("-device", "no-such-device")).define()
+    refused(domain, "no-such-device")
+    where.back("QEMU failed")
+    domain.remove()
+
+
+@case("QEMU killed: all comes back")
+def qemu_killed():
+    where = Host()
+    domain = Domain("killed", [GPU, SOUND]).define().begin()
+    os.kill(domain.pid(), signal.SIGKILL)
+    where.back("QEMU was killed")
+    domain.remove()
+
+
+@case("a darwin VM with managed='no', then a plain one with managed='yes' on the same card")
+def stale():
+    configure(domains="darwin")
+    where = Host()
+    ours = Domain("ours", [GPU, SOUND], managed="no").define()
+    theirs = Domain("theirs", [GPU, SOUND], darwin=False).define()
+    try:
+        cycle(where, ours, GPU, SOUND)
+        cycle(where, theirs, GPU, SOUND)
+        cycle(where, ours, GPU, SOUND)
+    finally:
+        ours.remove()
+        theirs.remove()
+        configure(domains="all")
+
+
+# ---- libvirtd ----
+
+
+def libvirtd_without_restart():
+    host.write("/run/systemd/system/libvirtd.service.d/rig.conf", "[Service]\nRestart=no\n")
+    host.must("systemctl", "daemon-reload")
+
+
+@case("libvirtd killed while a VM runs, started again (reconnect): the VM goes on, then all comes back")
+def reconnect():
+    libvirtd_without_restart()
+    where = Host()
+    domain = Domain("reconnect", [GPU, SOUND]).define().begin()
+    pid = domain.pid()
+    host.kill_libvirtd()
+    time.sleep(1)
+    host.start_libvirtd()
+    running(domain)
+    need(domain.pid() == pid, "the same QEMU")
+    need(host.guards(), "a guard watches")
+    host.must("systemctl", "restart", "libvirtd")
+    wait(lambda: domain.state() == "running", 60, "running after a restart")
+    domain.destroy()
+    where.back("a VM that outlived libvirtd")
+    domain.remove()
+
+
+@case("libvirtd killed while a VM runs, and QEMU ends before it is back: the guard restores")
+def libvirtd_gone():
+    libvirtd_without_restart()
+    where = Host()
+    domain = Domain("gone", [GPU, SOUND]).define().begin()
+    host.kill_libvirtd()
+    time.sleep(1)
+    os.kill(domain.pid(), signal.SIGKILL)
+    where.back("nobody sent release")
+    host.start_libvirtd()
+    where.back("libvirtd is back")
+    domain.remove()
+
+
+@case("libvirtd killed in the middle of prepare: no release ever comes, the guard restores")
+def libvirtd_in_prepare():
+    libvirtd_without_restart()
+    where = Host()
+    domain = Domain("prepare", [GPU, SOUND]).define()
+    client = subprocess.Popen(["virsh", "-q", "start", domain.name], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    wait(lambda: where.quickly(), 60, "the hand-over has begun")
+    host.kill_libvirtd()
+    client.wait(60)
+    if domain.pid():
+        os.kill(domain.pid(), signal.SIGKILL)
+    where.back("libvirtd died in prepare")
+    host.start_libvirtd()
+    domain.remove()
+    where.back("libvirtd is back")
+
+
+@case("libvirtd killed while a VM is stopped: all comes back")
+def libvirtd_in_stop():
+    libvirtd_without_restart()
+    where = Host()
+    domain = Domain("stopping", [GPU, SOUND]).define().begin()
+    host.write("/run/hook.log", "")
+    client = subprocess.Popen(["virsh", "-q", "destroy", domain.name], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    wait(lambda: "stopped" in host.hook_log(), 60, "libvirt says stopped")
+    host.kill_libvirtd()
+    client.wait(60)
+    where.back("libvirtd died while it stopped the VM")
+    host.start_libvirtd()
+    domain.remove()
+    where.back("libvirtd is back")
+
+
+# ---- suspend ----
+
+
+@case("while the VM has the GPU, suspend is held by an inhibitor that names the VM")
+def suspend():
+    where = Host()
+    domain = Domain("awake", [GPU, SOUND]).define().begin()
+    lines = [f"{k} = {v}" for k, v in snapshot.inhibitors()]
+    need(any("awake" in line and "sleep" in line and "block" in line for line in lines), f"inhibitors: {lines}")
+    done = run("busctl", "call", "org.freedesktop.login1", "/org/freedesktop/login1",
+               "org.freedesktop.login1.Manager", "CanSuspend")
+    host.note(f"CanSuspend: {done.text}")
+    domain.destroy()
+    where.back("an inhibitor")
+    domain.remove()
+
+
+@case("dkvm-gpu plan and status: read, nothing changed")
+def plan():
+    where = Host()
+    domain = Domain("planned", [GPU, SOUND]).define()
+    text = host.must("dkvm-gpu", "plan", domain.name)
+    need(GPU in text and SOUND in text, f"plan: {text}")
+    host.note("plan:\n# " + text.replace("\n", "\n# "))
+    host.must("dkvm-gpu", "status")
+    where.back("a plan")
+    domain.remove()
+
+
+# ---- AppArmor ----
+
+
+@case("AppArmor: libvirtd is confined")
+def confined():
+    run("systemctl", "start", "apparmor")
+    host.must("systemctl", "restart", "libvirtd")
+    wait(lambda: run("virsh", "-q", "list", seconds=30).code == 0, 60, "libvirtd answers")
+    label = snapshot.read(f"/proc/{host.libvirtd()}/attr/current")
+    need("(enforce)" in label, f"libvirtd is {label}")
+
+
+@case("after uninstall every VM still starts")
+def uninstalled():
+    with open("/rig/uninstalled") as file:
+        for line in file:
+            os.remove("/" + line.strip())
+    need(not os.path.lexists(f"{host.HOOKS}/50-dkvm"), "the link is gone")
+    where = Host()
+    domain = Domain("after", darwin=False).define().begin("--paused")
+    domain.destroy()
+    where.back("no hook of ours")
+    domain.remove()
+    cycle(where, Domain("later", [GPU, SOUND], darwin=False).define(), GPU, SOUND)
+    run("virsh", "undefine", "later")
+
+
+def put_right():
+    """After a case that left something behind."""
+    for path in ("/run/neighbour-10-before-prepare", "/run/neighbour-90-after-prepare"):
+        if os.path.exists(path):
+            os.remove(path)
+    no_display_manager()
+    for pid in host.processes("hold"):
+        os.kill(pid, signal.SIGKILL)
+    if not host.libvirtd():
+        host.start_libvirtd()
+    for name in run("virsh", "-q", "list", "--name").text.split():
+        run("virsh", "-q", "destroy", name)
+    for name in run("virsh", "-q", "list", "--all", "--name").text.split():
+        run("virsh", "-q", "undefine", name, "--nvram")
+    if os.path.exists("/usr/sbin/dkvm-gpu"):
+        run("dkvm-gpu", "restore", "--all")
+    configure(domains="all")
+    for bdf in (GPU, SOUND, host.USB, host.NVME, *host.SHARED):
+        if host.driver(bdf) == "vfio-pci":
+            host.write(f"{host.PCI}/{bdf}/driver_override", "\n")
+            host.write(f"{host.PCI}/{bdf}/driver/unbind", bdf)
+            host.write("/sys/bus/pci/drivers_probe", bdf)
+
+
+def main(names):
+    if names == ["--list"]:
+        print("\n".join(f"{name}: {text}" for name, (text, _) in CASES.items()))
+        return 0
+    global CYCLES
+    names = list(names)
+    while names:
+        name = names.pop(0)
+        if name == "--cycles":
+            CYCLES = int(names.pop(0)) if names[0].isdigit() else CYCLES
+            continue
+        text, function = CASES[name]
+        begin = time.monotonic()
+        bad = host.bad_kernel_lines()
+        host.write("/run/hook.log", "")
+        try:
+            function()
+            new = [line for line in host.bad_kernel_lines() if line not in bad]
+            need(name == "stuck" or not new, "the kernel complains: " + "\n".join(new))
+            host.report(True, f"{name}: {text}")
+        except (host.No, OSError, subprocess.SubprocessError) as no:
+            host.report(False, f"{name}: {text}", no)
+            put_right()
+        host.note(f"{name}: {time.monotonic() - begin:.0f} s")
+    return 1 if host.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
