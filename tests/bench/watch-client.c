@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A libvirt event client, to measure dkvm-watchd against.
  *
- *   watch-client idle            only listens: the memory that an event client takes
+ *   watch-client idle            lists the domains, then only listens: the memory that an event
+ *                                client takes
  *   watch-client latency N PID   defines N domains from the XML at standard input (NAME and UUID in
  *                                it are replaced) beside the watcher PID.  Prints for each, in
  *                                microseconds: from the DEFINED event to the watcher's own; reading
@@ -136,6 +137,16 @@ static void latency(virConnectPtr conn, int count, pid_t watcher)
     }
 }
 
+static void list(virConnectPtr conn)
+{
+    virDomainPtr *domains = NULL;
+    int count = virConnectListAllDomains(conn, &domains, VIR_CONNECT_LIST_DOMAINS_PERSISTENT);
+    for (int i = 0; i < count; i++) {
+        virDomainFree(domains[i]);
+    }
+    free(domains);
+}
+
 int main(int argc, char **argv)
 {
     virSetErrorFunc(NULL, ignore_error);
@@ -152,6 +163,7 @@ int main(int argc, char **argv)
         latency(conn, atoi(argv[2]), atoi(argv[3]));
         return 0;
     }
+    list(conn);
     run_loop(NULL);
     return 0;
 }

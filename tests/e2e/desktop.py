@@ -177,16 +177,27 @@ def tick(button, wanted=True):
     until(done, f"{button.role} '{button.name}' stays as it is", 30)
 
 
+def _in_front():
+    """The title of the window that has the keyboard.  (AT-SPI does not always hear of it.)"""
+    done = subprocess.run(["xdotool", "getactivewindow", "getwindowname"], check=False, timeout=PATIENCE,
+                          capture_output=True, text=True)
+    return done.stdout.rstrip("\n")
+
+
 def front(window):
     """Brings a window to the front, as by its button in a list of windows."""
+    title = window.name
+
     def active():
-        subprocess.run(["xdotool", "search", "--onlyvisible", "--name", f"^{re.escape(window.name)}$", "windowactivate"],
+        if _in_front() == title:
+            return True
+        subprocess.run(["xdotool", "search", "--onlyvisible", "--name", f"^{re.escape(title)}$", "windowactivate"],
                        check=False, timeout=PATIENCE, capture_output=True)
         try:
-            return until(lambda: window.active, "", 3)
+            return until(lambda: _in_front() == title, "", 3)
         except Missing:
             return False
-    until(active, f"'{window.name}' does not come to the front")
+    until(active, f"'{title}' does not come to the front")
 
 
 def key(*names):
