@@ -193,6 +193,8 @@ hookdir := $(sysconfdir)/libvirt/hooks/daemon.d
 HOOK_MARK := ^\# dkvm: starts dkvm-watchd
 # The places that libvirt's AppArmor profile lets libvirtd start a program from.
 HOOK_DIRS := /usr/sbin /usr/bin /sbin /bin
+QEMU_LINK := $(DESTDIR)$(sysconfdir)/libvirt/hooks/qemu.d/50-dkvm
+link-is-ours = case ' $(addsuffix /dkvm-hook,$(HOOK_DIRS)) ' in *" $$(readlink $(QEMU_LINK)) "*) ;; *) false;; esac
 TEMPLATES := dkvm-watchd.service dkvm-watchd-user.service 50-dkvm-watchd dkvm-guard@.service dkvm-recover.service
 
 # Made anew each time: sbindir may be another one.
@@ -231,9 +233,6 @@ install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
 	test '$(HOOK)' = no || install -D -m 755 $(B)/50-dkvm-watchd $(DESTDIR)$(hookdir)/50-dkvm-watchd
 	@$(MAKE) --no-print-directory install-qemu-hook
 
-QEMU_LINK := $(DESTDIR)$(sysconfdir)/libvirt/hooks/qemu.d/50-dkvm
-link-is-ours = case ' $(addsuffix /dkvm-hook,$(HOOK_DIRS)) ' in *" $$(readlink $(QEMU_LINK)) "*) ;; *) false;; esac
-
 # The link comes last and goes first, so that it never leads to a program that is not there; a
 # program that a starting VM may be running is replaced as a whole.  Nothing for AppArmor: its
 # profile of libvirtd lets whatever is in HOOK_DIRS run unconfined.
@@ -247,11 +246,6 @@ install-qemu-hook: all
 uninstall-qemu-hook:
 	! $(link-is-ours) || rm -f $(QEMU_LINK)
 	rm -f $(DESTDIR)$(sbindir)/dkvm-hook $(DESTDIR)$(mandir)/man8/dkvm-hook.8
-
-# No machine may find the hook without the program that it leads to.
-uninstall-gpu: uninstall-qemu-hook
-uninstall: uninstall-gpu
-.PHONY: install-qemu-hook uninstall-qemu-hook uninstall-gpu
 
 install-udev: all
 	install -d $(DESTDIR)$(bindir) $(UDEV)/rules.d $(TOOLS)/hooks $(TOOLS)/scripts/init-top $(DRACUT) \
@@ -292,7 +286,7 @@ uninstall-gpu:
 
 # What install made, and nothing else: a dkvm.conf that was changed and a list of reserved devices
 # stay, as does another's hook.
-uninstall: uninstall-osinfo uninstall-udev uninstall-gpu
+uninstall: uninstall-qemu-hook uninstall-gpu uninstall-osinfo uninstall-udev
 	! grep -qs '$(HOOK_MARK)' $(DESTDIR)$(hookdir)/50-dkvm-watchd || \
 		rm -f $(DESTDIR)$(hookdir)/50-dkvm-watchd
 	rm -f $(DESTDIR)$(unitdir)/system/dkvm-watchd.service $(DESTDIR)$(unitdir)/user/dkvm-watchd.service \
@@ -343,6 +337,6 @@ parts:
 -include $(OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(MAIN)) $(UNIT:=.d) $(GOLDEN).d $(BENCH:=.d) \
 	$(HOOK_PROGRAM).d $(HOOK_TEST).d
 .PHONY: all packages parts deps build-deps test-deps lint-deps demo check check-long bench coverage fuzz lint golden \
-	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev install-gpu uninstall-gpu check-hook clean help FORCE
+	install uninstall install-osinfo uninstall-osinfo install-udev uninstall-udev install-gpu uninstall-gpu install-qemu-hook uninstall-qemu-hook check-hook clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -95,7 +95,7 @@ static void print_name(char *to, size_t size, const char *name)
     (void)snprintf(to + length, size - length, "%s", *name ? "..." : "");
 }
 
-/* One paragraph on standard error, which libvirt shows to whoever pressed Start; ends the program.
+/* One paragraph on standard error, which libvirt shows to whoever pressed Start; does not return.
  */
 __attribute__((noreturn, format(printf, 2, 3))) static void refuse(const Call *call,
                                                                    const char *format, ...)
@@ -133,9 +133,9 @@ static size_t read_definition(const Call *call)
 
     if (length < 0 && errno == ETIMEDOUT)
         refuse(call,
-               "its definition did not arrive from libvirt within %d seconds, so it is not "
-               "known whether it needs a device of this host. Start it again; if that fails too, "
-               "look at libvirt's log.",
+               "its definition did not arrive from libvirt within %d seconds, so it is not known "
+               "whether it needs a device of this host. Start it again; if that fails too, look "
+               "at libvirt's log.",
                DKVM_HOOK_READ_MS / 1000);
     if (length < 0 && errno == EFBIG)
         refuse(call,
@@ -145,8 +145,8 @@ static size_t read_definition(const Call *call)
                DKVM_HOOK_MAX >> 20);
     if (length < 0)
         refuse(call,
-               "reading its definition from libvirt failed (%s). Start it again; if that "
-               "fails too, look at libvirt's log.",
+               "reading its definition from libvirt failed (%s). Start it again; if that fails "
+               "too, look at libvirt's log.",
                strerror(errno));
     if (is_blank(definition, (size_t)length))
         refuse(call, "libvirt passed no definition, so it is not known whether it needs a device "
@@ -161,9 +161,8 @@ __attribute__((noreturn)) static void refuse_hand_over(const Call *call, const c
 {
     refuse(call,
            "it may need a device of this host, and handing its definition over to dkvm-gpu failed "
-           "(%s: %s). "
-           "Nothing was changed. Look whether the host has memory and open files left, then start "
-           "it again.",
+           "(%s: %s). Nothing was changed. Look whether the host has memory and open files left, "
+           "then start it again.",
            what, strerror(errno));
 }
 
@@ -235,15 +234,13 @@ __attribute__((noreturn)) static void become_dkvm_gpu(const Call *call)
     (void)execve(program, (char **)arguments, (char **)environment);
     if (errno == ENOENT)
         refuse(call,
-               "it may need a device of this host, and the program that hands devices over, %s, is "
-               "not "
-               "there. Install dkvm again; or, to start it without dkvm, remove "
+               "it may need a device of this host, and the program that hands devices over, %s, "
+               "is not there. Install dkvm again; or, to start it without dkvm, remove "
                "/etc/libvirt/hooks/qemu.d/50-dkvm.",
                program);
     refuse(call,
-           "it may need a device of this host, and the program that hands devices over, %s, cannot "
-           "be run "
-           "(%s). Install dkvm again; or, to start it without dkvm, remove "
+           "it may need a device of this host, and the program that hands devices over, %s, "
+           "cannot be run (%s). Install dkvm again; or, to start it without dkvm, remove "
            "/etc/libvirt/hooks/qemu.d/50-dkvm.",
            program, strerror(errno));
 }
