@@ -163,9 +163,12 @@ static gboolean change_unit(GDBusConnection *bus, GMainContext *context, const c
     g_dbus_connection_signal_subscribe(bus, SYSTEMD, "org.freedesktop.DBus.Properties",
                                        "PropertiesChanged", path, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
                                        wake, NULL, NULL);
-    g_autoptr(GVariant) subscribed =
+    GVariant *subscribed =
         g_dbus_connection_call_sync(bus, SYSTEMD, SYSTEMD_PATH, SYSTEMD ".Manager", "Subscribe",
                                     NULL, NULL, G_DBUS_CALL_FLAGS_NONE, CALL_MS, NULL, NULL);
+
+    g_clear_pointer(&subscribed, g_variant_unref);
+
     g_autoptr(GVariant) job = g_dbus_connection_call_sync(
         bus, SYSTEMD, SYSTEMD_PATH, SYSTEMD ".Manager", active ? "StartUnit" : "StopUnit",
         g_variant_new("(ss)", unit, "replace"), G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NONE,
