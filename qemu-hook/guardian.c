@@ -354,9 +354,10 @@ static const char *why_restore(const Guard *guard)
         return "released";
     if (guard->qemu_gone && passed(guard->qemu_gone, NO_RELEASE_SECONDS))
         return "QEMU is gone, and libvirt said nothing";
-    if (guard->handover->phase == DKVM_PHASE_PREPARED && !guard->qemu_gone &&
-        passed(guard->caller_gone, NO_QEMU_SECONDS))
-        return "libvirt is gone, and no QEMU was started";
+    /* Nobody is left who could release. */
+    if (guard->caller_gone && (guard->qemu_gone || guard->handover->phase == DKVM_PHASE_PREPARED) &&
+        passed(MAX(guard->caller_gone, guard->qemu_gone), NO_QEMU_SECONDS))
+        return "libvirt is gone, and no QEMU has the devices";
     return NULL;
 }
 

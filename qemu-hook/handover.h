@@ -60,7 +60,8 @@ typedef struct DkvmHandover {
     DkvmWorker *worker;
     pid_t caller, qemu;
     guint64 caller_start, qemu_start;
-    gboolean was_prepared; /* libvirt may have had the devices */
+    gboolean was_prepared;   /* libvirt may have had the devices */
+    gboolean libvirt_silent; /* it was asked something and did not answer in time */
     int inhibitor;         /* descriptor from logind, -1: none */
     GString *problems; /* sentences about what could not be put back, or was not ours any more */
     /* Asked between two acts of prepare: TRUE gives up and rolls back. */

@@ -8,6 +8,7 @@
 
 #include "lib/log.h"
 #include "lib/paths.h"
+#include "qemu-hook/rundir.h"
 #include "qemu-hook/step.h"
 
 #define KNOWN "known to libvirt"
@@ -46,8 +47,11 @@ static gboolean undo(DkvmHandover *handover, const DkvmAction *action, GError **
     /* Before PREPARED libvirt has seen nothing. */
     if (!handover->was_prepared || !driver || *driver != '\0' || *dkvm_paths_root() != '\0')
         return TRUE;
+    /* The libvirt that knew it is gone, or did not answer for another device. */
+    if (!dkvm_process_is(handover->caller, handover->caller_start) || handover->libvirt_silent)
+        return TRUE;
     if (!dkvm_step_work(handover, action, DKVM_WORK_REATTACH, action->target, URI, &cause)) {
-        /* A libvirt that does not run remembers nothing. */
+        handover->libvirt_silent = TRUE;
         dkvm_log_note("libvirt was not told that %s is back: %s", action->target, cause->message);
         return mine->late == 0;
     }

@@ -498,6 +498,93 @@ static void test_other_boot(void)
     g_assert_cmpint(handover->actions->len, ==, 0);
 }
 
+/* A write that does not come back within its 10 seconds: the worker is ended, another one rolls
+ * back. */
+static void test_late(void)
+{
+    GError *error = NULL;
+
+    make_host();
+    g_assert_true(cycle(TRUE));
+    g_autofree char *before = picture();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    fail_number = 3;
+    fail_count = 0;
+    fail_cause = -1;
+    dkvm_worker_start(handover->worker);
+    fail_number = -1;
+    g_assert_false(prepare(handover, &error));
+    g_assert_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED);
+    g_clear_error(&error);
+    g_autofree char *after = picture();
+    g_assert_cmpstr(after, ==, before);
+}
+
+static void note_stuck(DkvmHandover *handover, const char *bdf, pid_t pid)
+{
+    for (guint i = 0; i < handover->actions->len; i++) {
+        DkvmAction *action = g_ptr_array_index(handover->actions, i);
+
+        if (!g_str_equal(action->step->name, "bind") || !g_str_equal(action->target, bdf))
+            continue;
+        g_autofree char *number = g_strdup_printf("%u", action->number);
+        g_autofree char *process = g_strdup_printf("%d", (int)pid);
+        g_autofree char *start = g_strdup_printf("%" G_GUINT64_FORMAT, dkvm_process_start(pid));
+
+        g_assert_cmpuint(dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_LATE, number,
+                                             process, start, NULL),
+                         !=, 0);
+    }
+}
+
+/* A worker that cannot be killed: all but its device comes back, everybody else is refused, and
+ * when it ends the rest comes back too. */
+static void test_wedged(void)
+{
+    GError *error = NULL;
+    pid_t pid = fork();
+    g_autofree char *text = NULL;
+
+    if (pid == 0)
+        for (;;)
+            (void)pause();
+    make_host();
+    g_autofree char *stat = g_strdup_printf("/proc/%d/stat", (int)pid);
+    g_autofree char *real = NULL;
+    g_assert_true(g_file_get_contents(stat, &real, NULL, NULL));
+    put(stat, real);
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, &error));
+    note_stuck(handover, "0000:01:00.1", pid);
+    g_clear_pointer(&handover, dkvm_handover_free);
+    handover = must_load();
+    g_assert_true(dkvm_handover_is_wedged(handover));
+    g_assert_false(dkvm_handover_restore(handover, "test"));
+    g_autofree char *gpu = at("/sys/devices/pci0000:00/0000:01:00.0/driver");
+    g_autofree char *sound = at("/sys/devices/pci0000:00/0000:01:00.1/driver");
+    g_autofree char *link = g_file_read_link(gpu, NULL);
+    g_autofree char *held = g_file_read_link(sound, NULL);
+    g_assert_cmpstr(link, ==, "../../../bus/pci/drivers/bochs-drm");
+    g_assert_cmpstr(held, ==, "../../../bus/pci/drivers/vfio-pci");
+    g_assert_true(dkvm_host_is_wedged(&text));
+    g_assert_nonnull(strstr(text, "0000:01:00.1"));
+    g_autoptr(DkvmHandover) other = must_load();
+    g_assert_false(prepare(other, &error));
+    g_assert_error(error, DKVM_ERROR, DKVM_ERROR_HOST);
+    g_clear_error(&error);
+
+    g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
+    (void)waitpid(pid, NULL, 0);
+    g_autofree char *gone = at(stat);
+    (void)g_unlink(gone);
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_clear_pointer(&held, g_free);
+    held = g_file_read_link(sound, NULL);
+    g_assert_cmpstr(held, ==, "../../../bus/pci/drivers/snd_hda_intel");
+}
+
 int main(int argc, char **argv)
 {
     char shm[] = "/dev/shm/dkvm-handover-XXXXXX"; /* each step brings a note to disk */
@@ -516,6 +603,8 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/owned", test_owned);
     g_test_add_func("/handover/exchanged", test_exchanged);
     g_test_add_func("/handover/other-boot", test_other_boot);
+    g_test_add_func("/handover/late", test_late);
+    g_test_add_func("/handover/wedged", test_wedged);
     int failed = g_test_run();
 
     remove_tree(folder);
