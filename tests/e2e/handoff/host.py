@@ -39,7 +39,7 @@ def report(good, text, why=""):
 
 
 def note(text):
-    print("# " + text, flush=True)
+    print("\n".join("# " + line for line in text.splitlines()), flush=True)
 
 
 class Done:
