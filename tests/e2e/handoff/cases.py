@@ -509,7 +509,7 @@ def plan():
     domain = Domain("planned", [GPU, SOUND]).define()
     text = host.must("dkvm-gpu", "plan", domain.name)
     need(GPU in text and SOUND in text, f"plan: {text}")
-    host.note("plan:\n# " + text.replace("\n", "\n# "))
+    host.note("plan:\n" + text)
     host.must("dkvm-gpu", "status")
     where.back("a plan")
     domain.remove()

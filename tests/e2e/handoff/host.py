@@ -39,7 +39,7 @@ def report(good, text, why=""):
 
 
 def note(text):
-    print("# " + text, flush=True)
+    print("\n".join("# " + line for line in text.splitlines()), flush=True)
 
 
 class Done:
@@ -234,12 +234,17 @@ def neighbours():
         os.chmod(f"{HOOKS}/{who}", 0o755)
 
 
+def quiet():
+    lines = snapshot.take()
+    return [] if any(" = activating " in line or " = deactivating " in line for line in lines) else lines
+
+
 class Host:
     """What the host was, to be compared with what it is."""
 
     def __init__(self):
-        self.before = snapshot.take()
         self.slowest = 0.0
+        self.before = wait(quiet, 60, "no unit is on its way up or down")
 
     def quickly(self):
         """What changes first and last, without asking systemd."""

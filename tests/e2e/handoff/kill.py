@@ -127,7 +127,8 @@ def main(count, seed):
             host.report(True, f"{number} {text[:60]}: {process} killed: {outcome}, {seconds:.1f} s")
             rows.append((process, outcome))
         except (host.No, OSError, subprocess.SubprocessError) as no:
-            host.report(False, f"{number} {text[:60]}: {process} killed", no)
+            more = "\n".join(where.changes()) + "\n" + host.diagnosis()
+            host.report(False, f"{number} {text[:60]}: {process} killed", f"{no}\n{more}")
             rows.append((process, "not back"))
             cases.put_right()
             domain.define()

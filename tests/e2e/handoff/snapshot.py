@@ -16,7 +16,7 @@ PCI = "/sys/bus/pci/devices"
 # Started by a question on the bus, ended by their own clock; virtlogd and virtlockd by libvirtd, user managers by a
 # login; the slice of a template stays when its last unit has ended.
 BY_THEMSELVES = re.compile(
-    r"^(systemd-(hostnamed|machined|localed|timedated|tmpfiles-clean|udevd|journald)|virt\w+d|libvirtd|polkit|user@|"
+    r"^(systemd-(tmpfiles-clean|(hostname|machine|locale|timedate|udev|journal)d)|virt\w+d|libvirtd|polkit|user@|"
     r"user-runtime-dir@|session-|machine-|rig-agent|dbus|init\.scope|system-.*\.slice)")
 MODULES_THAT_STAY = re.compile(r"^(vfio|irqbypass|kvm|tun|iommufd|nf_|libcrc32c|nfnetlink|bridge|stp|llc)")
 
