@@ -177,7 +177,7 @@ static void test_cleared(void)
 
 static void test_unknown(void)
 {
-    expect_bad("[defines]\nmatch=all\n", "[defines]", "[define], [smc]");
+    expect_bad("[defines]\nmatch=all\n", "[defines]", "[define], [handoff], [smc]");
     expect_bad("[define]\nmatsch=all\n", "'matsch'", "match, names, first-boot, model, settle");
     expect_bad("[define]\nosk=x\n", "[define]", "'osk'");
     expect_bad("[define]\nmatch[de]=all\n", "[define]", "not a name");
