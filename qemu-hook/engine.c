@@ -16,6 +16,9 @@
 #include "udev/sysfs.h"
 
 #define NUMBER_SIZE 24
+#define STUCK                                                                                      \
+    "%s of %s is stuck in the kernel (process %d%s); end what uses the device, or start the host " \
+    "again"
 
 /* ---- for the steps ---------------------------------------------------------------------- */
 
@@ -41,10 +44,8 @@ static gboolean note_late(DkvmHandover *handover, DkvmAction *action, GError **e
     (void)g_snprintf(pid, sizeof pid, "%d", (int)action->late);
     (void)g_snprintf(start, sizeof start, "%" G_GUINT64_FORMAT, action->late_start);
     (void)dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_LATE, number, pid, start, NULL);
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST,
-                "%s of %s is stuck in the kernel (process %d%s); end what uses the device, or "
-                "start the host again",
-                action->step->name, action->target, (int)action->late, where);
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST, STUCK, action->step->name, action->target,
+                (int)action->late, where);
     return FALSE;
 }
 
@@ -267,7 +268,10 @@ static gboolean undo_now(DkvmHandover *handover, DkvmAction *action)
     if (step->risky && action->late == 0)
         dkvm_crash_clear(handover);
     now = action->late ? NULL : step->look(handover, action);
-    if (action->late == 0 && (!now || g_str_equal(now, action->pre))) {
+    /* One that can be looked for is not gone because the first attempt lost it. */
+    gboolean back = now ? g_str_equal(now, action->pre) : done || !step->seek;
+
+    if (action->late == 0 && back) {
         is_undone(handover, action, "undone");
         return TRUE;
     }
@@ -281,14 +285,21 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
 {
     g_autofree char *now = NULL;
 
-    if (dkvm_process_is(action->late, action->late_start))
+    if (dkvm_process_is(action->late, action->late_start)) {
+        g_autofree char *where = stuck_at(action->late);
+
+        add_problem(handover, action, STUCK, action->step->name, action->target, (int)action->late,
+                    where);
         return FALSE;
+    }
     action->late = 0;
     if (action->step->one_way) {
         is_undone(handover, action, "cannot be undone");
         return TRUE;
     }
     now = action->step->look(handover, action);
+    if (!now && action->step->seek && action->step->seek(handover, action))
+        now = action->step->look(handover, action);
     if (!now || g_str_equal(now, action->pre) || g_strcmp0(now, original(handover, action)) == 0) {
         is_undone(handover, action, now ? "nothing to undo" : "gone, nothing to undo");
         return TRUE;

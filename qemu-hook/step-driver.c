@@ -9,7 +9,7 @@
 #include "lib/error.h"
 #include "lib/paths.h"
 #include "qemu-hook/step.h"
-#include "udev/holders.h"
+#include "qemu-hook/users.h"
 #include "udev/sysfs.h"
 #include "udev/verdict.h"
 
@@ -56,7 +56,7 @@ static gboolean is_unused(const DkvmHandover *handover, const DkvmAction *action
 {
     const DkvmTaken *taken = dkvm_handover_device(handover, action->target);
     const DkvmDevice device = {.sysfs = taken ? taken->sysfs : (char *)""};
-    g_autofree char *who = dkvm_holders_text(&device);
+    g_autofree char *who = dkvm_users_text(&device);
 
 #ifdef DKVM_FAILPOINTS
     if (g_getenv("DKVM_FORCE_UNBIND")) /* the test of an unbind that hangs */
@@ -78,7 +78,7 @@ static gboolean apply_unbind(DkvmHandover *handover, const DkvmAction *action, G
 }
 
 /* What the kernel's own choice did not bring back is asked for by name. */
-static gboolean undo_unbind(DkvmHandover *handover, const DkvmAction *action, GError **error)
+static gboolean probe_again(DkvmHandover *handover, const DkvmAction *action, GError **error)
 {
     g_autoptr(GError) first = NULL;
     g_autofree char *now = NULL;
@@ -101,6 +101,56 @@ static gboolean undo_unbind(DkvmHandover *handover, const DkvmAction *action, GE
     return dkvm_step_work(handover, action, DKVM_WORK_WRITE, bind, action->target, error);
 }
 
+/* The kernel looks at the bus above the device again: what is not known there is found, gets its
+ * addresses and its driver. */
+static gboolean scan_again(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    const DkvmTaken *taken = dkvm_handover_device(handover, action->target);
+    g_autofree char *above = g_path_get_dirname(taken ? taken->sysfs : "");
+    g_autofree char *rescan = g_strconcat(above, "/rescan", NULL);
+    g_autofree char *there = dkvm_path(rescan);
+
+    return dkvm_step_work(handover, action, DKVM_WORK_WRITE,
+                          access(there, F_OK) == 0 ? rescan : "/sys/bus/pci/rescan", "1", error);
+}
+
+/* A killed guard may have left it between the two halves of find_anew(). */
+static gboolean seek_device(DkvmHandover *handover, const DkvmAction *action)
+{
+    return scan_again(handover, action, NULL);
+}
+
+/* As if it had just been plugged in: facts/handoff.md D.6. Only this function, which has no driver.
+ */
+static gboolean find_anew(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    g_autofree char *path = attribute(action->target, "remove");
+
+    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, "1", error) &&
+           scan_again(handover, action, error);
+}
+
+static gboolean undo_unbind(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    g_autoptr(GError) first = NULL;
+    g_autofree char *now = NULL;
+    gboolean lost = dkvm_has_lost_its_place(action->target);
+
+    if (!lost && probe_again(handover, action, &first)) {
+        return TRUE;
+    }
+    now = dkvm_driver_of(handover, action->target);
+    if (!lost && (g_error_matches(first, DKVM_ERROR, DKVM_ERROR_HOST) || !now || *now)) {
+        g_propagate_error(error, g_steal_pointer(&first));
+        return FALSE;
+    }
+    if (!find_anew(handover, action, error))
+        return FALSE;
+    g_free(now);
+    now = dkvm_driver_of(handover, action->target);
+    return (now && g_str_equal(now, action->pre)) || probe_again(handover, action, error);
+}
+
 static char *text_unbind(const DkvmAction *action)
 {
     return g_strdup_printf("take %s from the driver %s", action->target, action->pre);
@@ -116,6 +166,7 @@ const DkvmStep dkvm_step_unbind = {
     .look = look_driver,
     .apply = apply_unbind,
     .undo = undo_unbind,
+    .seek = seek_device,
     .text = text_unbind,
 };
 

@@ -24,6 +24,9 @@ struct DkvmStep {
     gboolean (*apply)(DkvmHandover *handover, const DkvmAction *action, GError **error);
     /* From POST to PRE. */
     gboolean (*undo)(DkvmHandover *handover, const DkvmAction *action, GError **error);
+    /* Looks for a target that is gone before it is to be undone; TRUE: it may be there now.  NULL:
+     * what is gone needs nothing. */
+    gboolean (*seek)(DkvmHandover *handover, const DkvmAction *action);
     /* A sentence for people, without a dot; g_free. */
     char *(*text)(const DkvmAction *action);
 };
@@ -46,6 +49,10 @@ gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWo
 
 /* "" if none is bound, NULL if there is no such device (any more), or another one; g_free. */
 char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf);
+
+/* Whether the memory windows that the kernel gave the device are not in its registers any more (a
+ * reset whose saved configuration did not come back): no driver can reach it. */
+gboolean dkvm_has_lost_its_place(const char *bdf);
 
 /* Waits until PATH (below the root prefix) exists, by inotify on its folder. */
 gboolean dkvm_wait_for_file(const char *path, guint milliseconds);

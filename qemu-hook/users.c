@@ -138,6 +138,19 @@ static void user_free(DkvmUser *user)
     g_free(user);
 }
 
+/* Input and raw USB nodes only hang up when their device goes (evdev_disconnect(),
+ * hidraw_disconnect(), usbdev_remove()); logind has every keyboard open for its power key. */
+static gboolean lets_go(const char *node)
+{
+    static const char *const hang_up[] = {"/dev/input/", "/dev/hidraw", "/dev/bus/usb/"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(hang_up); i++) {
+        if (g_str_has_prefix(node, hang_up[i]))
+            return TRUE;
+    }
+    return FALSE;
+}
+
 GPtrArray *dkvm_users(const DkvmDevice *device)
 {
     GPtrArray *users = g_ptr_array_new_with_free_func((GDestroyNotify)user_free);
@@ -145,6 +158,9 @@ GPtrArray *dkvm_users(const DkvmDevice *device)
 
     for (guint i = 0; i < holders->len; i++) {
         const DkvmHolder *holder = g_ptr_array_index(holders, i);
+
+        if (lets_go(holder->node))
+            continue;
         DkvmUser *user = g_new0(DkvmUser, 1);
 
         user->pid = holder->pid;
@@ -162,4 +178,17 @@ char *dkvm_user_text(const DkvmUser *user)
 {
     return g_strdup_printf("%s (%d%s%s) has %s open", user->command, (int)user->pid,
                            *user->unit ? ", " : "", user->unit, user->node);
+}
+
+char *dkvm_users_text(const DkvmDevice *device)
+{
+    g_autoptr(GPtrArray) users = dkvm_users(device);
+    GString *text = g_string_new(NULL);
+
+    for (guint i = 0; i < users->len; i++) {
+        g_autofree char *one = dkvm_user_text(g_ptr_array_index(users, i));
+
+        g_string_append_printf(text, "%s%s", i > 0 ? "; " : "", one);
+    }
+    return g_string_free(text, FALSE);
 }

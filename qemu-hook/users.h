@@ -21,7 +21,8 @@ typedef struct {
     char *unit; /* "lightdm.service", "session-2.scope"; "" unknown */
 } DkvmUser;
 
-/* A new array (of DkvmUser, owned): one entry for each process and node. */
+/* A new array (of DkvmUser, owned): one entry for each process and node.  Who has a node open that
+ * only hangs up when the device goes (input, raw USB) is not in it. */
 GPtrArray *dkvm_users(const DkvmDevice *device);
 
 /* The display manager's unit, "lightdm.service"; NULL: this host has none.  g_free. */
@@ -31,3 +32,5 @@ char *dkvm_session_type(const char *session);
 gboolean dkvm_session_is_graphical(const char *session);
 /* "Xorg (812, lightdm.service) has /dev/dri/card0 open"; g_free. */
 char *dkvm_user_text(const DkvmUser *user);
+/* Those of DEVICE, "A; B"; "" if there are none; g_free. */
+char *dkvm_users_text(const DkvmDevice *device);

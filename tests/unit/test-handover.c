@@ -149,7 +149,48 @@ static int fake_probe(const char *bdf)
     return 0;
 }
 
+/* The registers of a function whose first window is at ADDRESS. */
+static void put_config(const char *bdf, guint8 address)
+{
+    g_autofree char *folder = g_strconcat(root, "/sys/devices/pci0000:00/", bdf, NULL);
+    g_autofree char *config = g_strconcat(folder, "/config", NULL);
+    g_autofree char *resource = g_strconcat(folder, "/resource", NULL);
+    char bytes[64] = {0x34, 0x12, 0x11, 0x11};
+
+    bytes[0x10] = 8; /* prefetchable */
+    bytes[0x13] = (char)address;
+    g_assert_true(g_file_set_contents(config, bytes, sizeof bytes, NULL));
+    g_assert_true(g_file_set_contents(
+        resource, "0x00000000fc000000 0x00000000fcffffff 0x0000000000042208\n", -1, NULL));
+}
+
+/* Out of sight, where the other half finds it. */
+static int fake_remove(const char *bdf)
+{
+    g_autofree char *folder = g_strconcat(root, "/sys/devices/pci0000:00/", bdf, NULL);
+    g_autofree char *gone = g_strconcat(root, "/gone", NULL);
+    g_autofree char *name = g_strconcat(root, "/gone-name", NULL);
+
+    return rename(folder, gone) == 0 && g_file_set_contents(name, bdf, -1, NULL) ? 0 : EIO;
+}
+
+static int fake_rescan(void)
+{
+    g_autofree char *gone = g_strconcat(root, "/gone", NULL);
+    g_autofree char *name = g_strconcat(root, "/gone-name", NULL);
+    g_autofree char *bdf = read_word(name);
+    g_autofree char *folder = g_strconcat(root, "/sys/devices/pci0000:00/", bdf, NULL);
+
+    if (*bdf == '\0')
+        return 0;
+    if (rename(gone, folder) != 0 || unlink(name) != 0)
+        return EIO;
+    put_config(bdf, 0xfc);
+    return fake_probe(bdf);
+}
+
 static int fail_number = -1, fail_cause, fail_count;
+static gboolean fail_rescan;
 static gboolean fail_silent;
 
 static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **text)
@@ -182,6 +223,14 @@ static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **t
         return g_file_set_contents(path, g_str_equal(b, "\n") ? "(null)" : b, -1, NULL) ? 0 : EIO;
     if (g_str_has_suffix(a, "/bind"))
         return 0;
+    if (g_str_has_suffix(a, "/remove")) {
+        g_autofree char *folder = g_path_get_dirname(a);
+        g_autofree char *bdf = g_path_get_basename(folder);
+
+        return fake_remove(bdf);
+    }
+    if (g_str_has_suffix(a, "/rescan"))
+        return fail_rescan ? EIO : fake_rescan();
     return g_file_set_contents(path, b, -1, NULL) ? 0 : EIO;
 }
 
@@ -309,6 +358,34 @@ static void recover(void)
 
     g_assert_true(dkvm_handover_restore(handover, "recovery"));
     g_assert_cmpstr(handover->problems->str, ==, "");
+}
+
+/* A function whose windows a reset has lost is found anew; also by the next one, where the first
+ * was ended between the two halves of it. */
+static void test_lost_place(void)
+{
+    for (int i = 0; i < 2; i++) {
+        make_host();
+        put_config("0000:01:00.0", 0xfc);
+        put_config("0000:01:00.1", 0xfc);
+        g_autofree char *before = picture();
+        g_autoptr(DkvmHandover) handover = must_load();
+
+        fail_rescan = i == 1; /* the worker begins with prepare */
+        g_assert_true(prepare(handover, NULL));
+        put_config("0000:01:00.0", 0);
+        if (i == 1) {
+            g_assert_false(dkvm_handover_restore(handover, "test"));
+            g_assert_cmpuint(handover->problems->len, >, 0);
+            g_clear_pointer(&handover, dkvm_handover_free);
+            fail_rescan = FALSE;
+            recover();
+        } else {
+            g_assert_true(dkvm_handover_restore(handover, "test"));
+        }
+        g_autofree char *after = picture();
+        g_assert_cmpstr(after, ==, before);
+    }
 }
 
 static void test_there_and_back(void)
@@ -595,6 +672,7 @@ int main(int argc, char **argv)
     g_assert_true(g_setenv("DKVM_ROOT", root, TRUE));
     g_test_init(&argc, &argv, NULL);
     dkvm_worker_act = fake_kernel;
+    g_test_add_func("/handover/lost-place", test_lost_place);
     g_test_add_func("/handover/there-and-back", test_there_and_back);
     g_test_add_func("/handover/kill-guard", test_kill_guard);
     g_test_add_func("/handover/kill-worker", test_kill_worker);
