@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import rig
 from rig import DEADLINE, SCRATCH, TOP, need, test, virsh
@@ -70,6 +71,16 @@ def ran():
     words = LOG.read_text().split()
     LOG.unlink()
     return words
+
+
+def is_run(operation):
+    """libvirtd calls the hook for what already runs some time after it listens."""
+    end = time.monotonic() + 60
+    while operation not in ran():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def restart():
@@ -144,7 +155,7 @@ def reconnect():
         ran()
         os.kill(daemon(), how)
         restart()
-        need("reconnect" in ran(), "no operation reconnect")
+        need(is_run("reconnect"), "no operation reconnect")
         need(virsh("domstate", "plain").strip() == "running", f"it ended ({pid})")
     virsh("destroy", "plain")
 
