@@ -507,7 +507,9 @@ int main(int argc, char **argv)
         {"set-then-auto", test_set_then_auto},
     };
     for (gsize t = 0; t < G_N_ELEMENTS(over_all); t++) {
-        for (gsize h = 0; h < G_N_ELEMENTS(hosts); h++) {
+        /* Two rounds over all inputs cost minutes: the first and the last host, or all of them. */
+        gsize step = t == 0 || g_getenv("DKVM_LONG") ? 1 : G_N_ELEMENTS(hosts) - 1;
+        for (gsize h = 0; h < G_N_ELEMENTS(hosts); h += step) {
             g_autofree char *path =
                 g_strdup_printf("/patch/all/%s/%s", over_all[t].name, hosts[h].name);
             g_test_add_data_func(path, &hosts[h], over_all[t].test);
