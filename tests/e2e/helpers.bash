@@ -15,7 +15,7 @@ beside() {
     [ -z "${DKVM_LONG-}" ] || deadline=7200
     shift 2
     DKVM_SUITE=$suite PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8 \
-        timeout --kill-after=10 $deadline "$BATS_TEST_DIRNAME/ns-libvirtd" \
+        timeout --kill-after=10 "$deadline" "$BATS_TEST_DIRNAME/ns-libvirtd" \
         --suite "$suite" ${OSINFO:+--osinfo "$OSINFO"} -- \
         /usr/bin/python3 "$BATS_TEST_DIRNAME/$program" "$@" > "$log" 2>&1 || code=$?
     # What was measured or counted.
