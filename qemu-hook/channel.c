@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "qemu-hook/rundir.h"
 
 #define BACKLOG 16
+#define SEND_MS 300 /* connect() and send() wait for a guard that does not accept; unix(7) */
 
 /* Through /proc/self/fd, so that a long root prefix fits into sun_path. */
 static gboolean address_of(const char *uuid, const char *name, struct sockaddr_un *address,
@@ -66,12 +68,15 @@ int dkvm_channel_listen(const char *uuid, GError **error)
 
 int dkvm_channel_connect(const char *uuid)
 {
+    const struct timeval bound = {.tv_usec = SEND_MS * 1000};
     struct sockaddr_un address;
     int folder, fd;
 
     if (!address_of(uuid, "sock", &address, &folder))
         return -1;
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof bound);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
         int cause = errno;
 

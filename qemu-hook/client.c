@@ -160,7 +160,7 @@ DkvmGuardAnswer dkvm_client_ask(const char *uuid, const char *word, int fd, gboo
     gboolean asked = FALSE;
 
     *text = NULL;
-    while (!asked) {
+    while (!asked && left_until(end) > 0) {
         int channel = reach(uuid, end);
 
         if (channel < 0)
