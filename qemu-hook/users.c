@@ -138,19 +138,6 @@ static void user_free(DkvmUser *user)
     g_free(user);
 }
 
-/* Input and raw USB nodes only hang up when their device goes (evdev_disconnect(),
- * hidraw_disconnect(), usbdev_remove()); logind has every keyboard open for its power key. */
-static gboolean lets_go(const char *node)
-{
-    static const char *const hang_up[] = {"/dev/input/", "/dev/hidraw", "/dev/bus/usb/"};
-
-    for (gsize i = 0; i < G_N_ELEMENTS(hang_up); i++) {
-        if (g_str_has_prefix(node, hang_up[i]))
-            return TRUE;
-    }
-    return FALSE;
-}
-
 GPtrArray *dkvm_users(const DkvmDevice *device)
 {
     GPtrArray *users = g_ptr_array_new_with_free_func((GDestroyNotify)user_free);
@@ -159,7 +146,7 @@ GPtrArray *dkvm_users(const DkvmDevice *device)
     for (guint i = 0; i < holders->len; i++) {
         const DkvmHolder *holder = g_ptr_array_index(holders, i);
 
-        if (lets_go(holder->node))
+        if (holder->hangs_up)
             continue;
         DkvmUser *user = g_new0(DkvmUser, 1);
 

@@ -24,6 +24,15 @@ static gpointer key_of(guint major_number, guint minor_number, gboolean block)
     return GSIZE_TO_POINTER(key + 1);
 }
 
+/* Input and raw USB nodes only hang up when their device goes: evdev_disconnect(),
+ * hidraw_disconnect(), usbdev_remove() of Linux. */
+static gboolean only_hangs_up(const char *subsystem)
+{
+    static const char *const those[] = {"input", "hidraw", "usb", NULL};
+
+    return g_strv_contains(those, subsystem);
+}
+
 /* All "dev" files below a directory of sysfs, without following links and without going into other
  * PCI devices. */
 static void find_nodes(int above, const char *name, GHashTable *nodes, int depth)
@@ -42,10 +51,11 @@ static void find_nodes(int above, const char *name, GHashTable *nodes, int depth
     }
     if (dkvm_sysfs_line(fd, "dev", text, sizeof text) > 0 &&
         dkvm_parse_device_number(text, &major_number, &minor_number)) {
-        gboolean block = dkvm_sysfs_link_name(fd, "subsystem", subsystem, sizeof subsystem) &&
-                         g_str_equal(subsystem, "block");
+        gboolean known = dkvm_sysfs_link_name(fd, "subsystem", subsystem, sizeof subsystem);
+        gboolean block = known && g_str_equal(subsystem, "block");
 
-        g_hash_table_add(nodes, key_of(major_number, minor_number, block));
+        g_hash_table_insert(nodes, key_of(major_number, minor_number, block),
+                            GINT_TO_POINTER(known && only_hangs_up(subsystem)));
     }
     while (depth < MAX_DEPTH && (entry = readdir(dir))) {
         if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
@@ -64,7 +74,7 @@ static void add_group_node(const DkvmDevice *device, GHashTable *nodes)
     g_autofree char *relative = g_strdup_printf("/dev/vfio/%d", device->group->number);
     g_autofree char *path = dkvm_path(relative);
     if (stat(path, &st) == 0 && S_ISCHR(st.st_mode))
-        g_hash_table_add(nodes, key_of(major(st.st_rdev), minor(st.st_rdev), FALSE));
+        g_hash_table_insert(nodes, key_of(major(st.st_rdev), minor(st.st_rdev), FALSE), NULL);
 }
 
 /* NVIDIA's own driver makes no devices in sysfs: major 195, and the minor is in /proc
@@ -84,7 +94,7 @@ static void add_nvidia_node(const DkvmDevice *device, GHashTable *nodes)
     at += strlen(minor_label);
     at += strspn(at, " \t");
     if (dkvm_parse_number(at, 255, &number, NULL))
-        g_hash_table_add(nodes, key_of(195, number, FALSE));
+        g_hash_table_insert(nodes, key_of(195, number, FALSE), NULL);
 }
 
 static void holder_free(DkvmHolder *holder)
@@ -94,7 +104,8 @@ static void holder_free(DkvmHolder *holder)
     g_free(holder);
 }
 
-static void add_holder(GPtrArray *found, int process, int fds, const char *number, pid_t pid)
+static void add_holder(GPtrArray *found, int process, int fds, const char *number, pid_t pid,
+                       gboolean hangs_up)
 {
     char target[256], command[64];
     ssize_t length = readlinkat(fds, number, target, sizeof target - 1);
@@ -107,6 +118,7 @@ static void add_holder(GPtrArray *found, int process, int fds, const char *numbe
         command[0] = '\0';
     DkvmHolder *holder = g_new0(DkvmHolder, 1);
     holder->pid = pid;
+    holder->hangs_up = hangs_up;
     holder->command = g_utf8_make_valid(command, -1);
     holder->node = g_utf8_make_valid(target, -1);
     g_ptr_array_add(found, holder);
@@ -121,6 +133,7 @@ static gboolean look_into(int all, const char *name, GHashTable *nodes, GPtrArra
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     const struct dirent *entry;
     struct stat st;
+    gpointer hangs_up;
     unsigned pid = 0;
 
     (void)dkvm_parse_number(name, INT_MAX, &pid, NULL);
@@ -128,9 +141,10 @@ static gboolean look_into(int all, const char *name, GHashTable *nodes, GPtrArra
         if (fstatat(fd, entry->d_name, &st, 0) != 0 ||
             (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)))
             continue;
-        if (g_hash_table_contains(
-                nodes, key_of(major(st.st_rdev), minor(st.st_rdev), S_ISBLK(st.st_mode) != 0)))
-            add_holder(found, process, fd, entry->d_name, (pid_t)pid);
+        if (g_hash_table_lookup_extended(
+                nodes, key_of(major(st.st_rdev), minor(st.st_rdev), S_ISBLK(st.st_mode) != 0), NULL,
+                &hangs_up))
+            add_holder(found, process, fd, entry->d_name, (pid_t)pid, GPOINTER_TO_INT(hangs_up));
     }
     if (dir)
         (void)closedir(dir);

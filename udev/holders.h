@@ -9,6 +9,8 @@ typedef struct {
     pid_t pid;
     char *command; /* from /proc/PID/comm */
     char *node;    /* what its file descriptor says, "/dev/dri/card0" */
+    /* The node only hangs up when its device goes; it keeps no driver from being unbound. */
+    gboolean hangs_up;
 } DkvmHolder;
 
 /* A new array (of DkvmHolder, owned), by process.  Processes of others can only be looked into by

@@ -17,6 +17,7 @@
 #include "qemu-hook/plan.h"
 #include "qemu-hook/rundir.h"
 #include "qemu-hook/step.h"
+#include "qemu-hook/users.h"
 
 #define UUID "11111111-2222-3333-4444-555555555555"
 #define OTHER "99999999-2222-3333-4444-555555555555"
@@ -360,6 +361,38 @@ static void recover(void)
     g_assert_cmpstr(handover->problems->str, ==, "");
 }
 
+/* Process 77 has /dev/null open, which stands for the node NAME of a device in SUBSYSTEM. */
+static guint users_of_node(const char *name, const char *subsystem)
+{
+    const char *device = "/sys/devices/pci0000:00/0000:01:00.1";
+    g_autofree char *node = g_strdup_printf("%s/%s", device, name);
+    g_autofree char *number = g_strconcat(node, "/dev", NULL);
+    g_autofree char *link = g_strconcat(node, "/subsystem", NULL);
+    g_autofree char *target = g_strconcat("../../../../class/", subsystem, NULL);
+    const DkvmDevice looked_at = {.sysfs = (char *)device, .name = (char *)"0000:01:00.1"};
+
+    make_host();
+    put(number, "1:3\n");
+    put_link(link, target);
+    put("/proc/77/comm", "holder\n");
+    put_link("/proc/77/fd/5", "/dev/null");
+    g_autoptr(GPtrArray) users = dkvm_users(&looked_at);
+    g_autofree char *text = dkvm_users_text(&looked_at);
+
+    g_assert_cmpint(users->len > 0, ==, strstr(text, "holder (77) has /dev/null open") != NULL);
+    return users->len;
+}
+
+/* logind has each keyboard open, which keeps no USB controller on the host. */
+static void test_users(void)
+{
+    g_assert_cmpuint(users_of_node("controlC0", "sound"), ==, 1);
+    g_assert_cmpuint(users_of_node("card1", "drm"), ==, 1);
+    g_assert_cmpuint(users_of_node("event5", "input"), ==, 0);
+    g_assert_cmpuint(users_of_node("hidraw0", "hidraw"), ==, 0);
+    g_assert_cmpuint(users_of_node("1-1", "usb"), ==, 0);
+}
+
 /* A function whose windows a reset has lost is found anew; also by the next one, where the first
  * was ended between the two halves of it. */
 static void test_lost_place(void)
@@ -672,6 +705,7 @@ int main(int argc, char **argv)
     g_assert_true(g_setenv("DKVM_ROOT", root, TRUE));
     g_test_init(&argc, &argv, NULL);
     dkvm_worker_act = fake_kernel;
+    g_test_add_func("/handover/users", test_users);
     g_test_add_func("/handover/lost-place", test_lost_place);
     g_test_add_func("/handover/there-and-back", test_there_and_back);
     g_test_add_func("/handover/kill-guard", test_kill_guard);
