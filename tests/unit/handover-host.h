@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A host of files for test-handover.c: PCI devices with their drivers below a folder, and a kernel that binds,
+ * unbinds, removes and rescans them when the worker writes where a real one would. */
+#pragma once
+
+#include <errno.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "qemu-hook/step.h"
+
+static char *root;
+
+/* ---- a host of files -------------------------------------------------------------------- */
+
+static char *at(const char *path)
+{
+    return g_strconcat(root, path, NULL);
+}
+
+static void put(const char *path, const char *text)
+{
+    g_autofree char *full = at(path), *folder = g_path_get_dirname(full);
+
+    g_assert_cmpint(g_mkdir_with_parents(folder, 0755), ==, 0);
+    g_assert_true(g_file_set_contents(full, text, -1, NULL));
+}
+
+static void put_link(const char *path, const char *target)
+{
+    g_autofree char *full = at(path), *folder = g_path_get_dirname(full);
+
+    g_assert_cmpint(g_mkdir_with_parents(folder, 0755), ==, 0);
+    (void)unlink(full);
+    g_assert_cmpint(symlink(target, full), ==, 0);
+}
+
+static void put_device(const char *bdf, const char *class_code, const char *driver, int group)
+{
+    g_autofree char *folder = g_strconcat("/sys/devices/pci0000:00/", bdf, NULL);
+    g_autofree char *link = g_strconcat("/sys/bus/pci/devices/", bdf, NULL);
+    g_autofree char *target = g_strconcat("../../../devices/pci0000:00/", bdf, NULL);
+    const struct {
+        const char *name, *text;
+    } files[] = {{"vendor", "0x1234\n"},
+                 {"device", "0x1111\n"},
+                 {"class", class_code},
+                 {"subsystem_vendor", "0x1af4\n"},
+                 {"subsystem_device", "0x1100\n"},
+                 {"driver_override", "(null)\n"},
+                 {"modalias", "pci:v1234\n"}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *path = g_strconcat(folder, "/", files[i].name, NULL);
+
+        put(path, files[i].text);
+    }
+    g_autofree char *home = g_strconcat(folder, "/home", NULL);
+    g_autofree char *grouped = g_strconcat(folder, "/iommu_group", NULL);
+    g_autofree char *where = g_strdup_printf("../../../kernel/iommu_groups/%d", group);
+    g_autofree char *member = g_strdup_printf("/sys/kernel/iommu_groups/%d/devices/%s", group, bdf);
+    g_autofree char *back = g_strconcat("../../../../devices/pci0000:00/", bdf, NULL);
+
+    put(home, driver ? driver : "");
+    put_link(link, target);
+    put_link(grouped, where);
+    put_link(member, back);
+    if (driver) {
+        g_autofree char *bound = g_strconcat(folder, "/driver", NULL);
+        g_autofree char *path = g_strconcat("../../../bus/pci/drivers/", driver, NULL);
+
+        put_link(bound, path);
+    }
+}
+
+static void remove_tree(const char *path)
+{
+    g_autoptr(GDir) dir =
+        g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *child = g_build_filename(path, name, NULL);
+
+        remove_tree(child);
+    }
+    (void)g_remove(path);
+}
+
+static void make_host(void)
+{
+    static const char *const drivers[] = {"vfio-pci", "bochs-drm", "snd_hda_intel", "xhci_hcd"};
+
+    remove_tree(root);
+    g_assert_cmpint(g_mkdir(root, 0755), ==, 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        g_autofree char *path = g_strconcat("/sys/bus/pci/drivers/", drivers[i], "/x", NULL);
+
+        put(path, "");
+    }
+    put("/sys/bus/pci/drivers_probe", "");
+    put("/proc/sys/kernel/random/boot_id", "b007\n");
+    put("/proc/sys/kernel/osrelease", "6.1.0-test\n");
+    put("/sys/class/iommu/dmar0/x", "");
+    put("/dev/vfio/11", "");
+    put_device("0000:00:02.0", "0x030000\n", "bochs-drm", 1);
+    put_device("0000:01:00.0", "0x030000\n", "bochs-drm", 11);
+    put_device("0000:01:00.1", "0x040300\n", "snd_hda_intel", 11);
+    put_device("0000:01:00.2", "0x0c0330\n", NULL, 11);
+}
+
+/* ---- its kernel: runs in the worker ------------------------------------------------------ */
+
+static char *read_word(const char *path)
+{
+    char *text = NULL;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        return g_strdup("");
+    return g_strstrip(text);
+}
+
+static int fake_probe(const char *bdf)
+{
+    g_autofree char *folder = g_strconcat(root, "/sys/devices/pci0000:00/", bdf, NULL);
+    g_autofree char *override_path = g_strconcat(folder, "/driver_override", NULL);
+    g_autofree char *home = g_strconcat(folder, "/home", NULL);
+    g_autofree char *link = g_strconcat(folder, "/driver", NULL);
+    g_autofree char *wanted = read_word(override_path), *own = read_word(home);
+    const char *driver = g_str_equal(wanted, "(null)") ? own : wanted;
+
+    if (*driver && !g_file_test(link, G_FILE_TEST_IS_SYMLINK)) {
+        g_autofree char *target = g_strconcat("../../../bus/pci/drivers/", driver, NULL);
+
+        g_assert_cmpint(symlink(target, link), ==, 0);
+    }
+    return 0;
+}
+
+/* The registers of a function whose first window is at ADDRESS. */
+static void put_config(const char *bdf, guint8 address)
+{
+    g_autofree char *folder = g_strconcat(root, "/sys/devices/pci0000:00/", bdf, NULL);
+    g_autofree char *config = g_strconcat(folder, "/config", NULL);
+    g_autofree char *resource = g_strconcat(folder, "/resource", NULL);
+    char bytes[64] = {0x34, 0x12, 0x11, 0x11};
+
+    bytes[0x10] = 8; /* prefetchable */
+    bytes[0x13] = (char)address;
+    g_assert_true(g_file_set_contents(config, bytes, sizeof bytes, NULL));
+    g_assert_true(g_file_set_contents(
+        resource, "0x00000000fc000000 0x00000000fcffffff 0x0000000000042208\n", -1, NULL));
+}
+
+/* Out of sight, where the other half finds it. */
+static int fake_remove(const char *bdf)
+{
+    g_autofree char *folder = g_strconcat(root, "/sys/devices/pci0000:00/", bdf, NULL);
+    g_autofree char *gone = g_strconcat(root, "/gone", NULL);
+    g_autofree char *name = g_strconcat(root, "/gone-name", NULL);
+
+    return rename(folder, gone) == 0 && g_file_set_contents(name, bdf, -1, NULL) ? 0 : EIO;
+}
+
+static int fake_rescan(void)
+{
+    g_autofree char *gone = g_strconcat(root, "/gone", NULL);
+    g_autofree char *name = g_strconcat(root, "/gone-name", NULL);
+    g_autofree char *bdf = read_word(name);
+    g_autofree char *folder = g_strconcat(root, "/sys/devices/pci0000:00/", bdf, NULL);
+
+    if (*bdf == '\0')
+        return 0;
+    if (rename(gone, folder) != 0 || unlink(name) != 0)
+        return EIO;
+    put_config(bdf, 0xfc);
+    return fake_probe(bdf);
+}
+
+static int fail_number = -1, fail_cause, fail_count;
+static gboolean fail_rescan;
+static gboolean fail_silent;
+
+static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **text)
+{
+    g_autofree char *path = kind == DKVM_WORK_WRITE ? at(a) : NULL;
+
+    *text = NULL;
+    if (fail_count++ == fail_number) {
+        if (fail_cause < 0) { /* as in the kernel: not even SIGKILL ends it */
+            pid_t pid = getpid();
+
+            (void)kill(pid, SIGSTOP);
+        }
+        if (fail_silent)
+            return 0;
+        return fail_cause;
+    }
+    if (kind == DKVM_WORK_PROBE)
+        return fake_probe(a);
+    if (kind != DKVM_WORK_WRITE)
+        return 0;
+    if (g_str_has_suffix(a, "/driver/unbind")) {
+        g_autofree char *link = g_path_get_dirname(path);
+
+        return unlink(link) == 0 ? 0 : errno;
+    }
+    if (g_str_has_suffix(a, "drivers_probe"))
+        return fake_probe(b);
+    if (g_str_has_suffix(a, "/driver_override"))
+        return g_file_set_contents(path, g_str_equal(b, "\n") ? "(null)" : b, -1, NULL) ? 0 : EIO;
+    if (g_str_has_suffix(a, "/bind"))
+        return 0;
+    if (g_str_has_suffix(a, "/remove")) {
+        g_autofree char *folder = g_path_get_dirname(a);
+        g_autofree char *bdf = g_path_get_basename(folder);
+
+        return fake_remove(bdf);
+    }
+    if (g_str_has_suffix(a, "/rescan"))
+        return fail_rescan ? EIO : fake_rescan();
+    return g_file_set_contents(path, b, -1, NULL) ? 0 : EIO;
+}
