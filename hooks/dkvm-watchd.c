@@ -42,7 +42,7 @@ static void ignore_error(void *data, virErrorPtr error)
 
 static void each_link(void (*call)(DkvmLink *link))
 {
-    for (guint i = 0; i < watchd.links->len; i++) {
+    for (guint i = 0; watchd.links != NULL && i < watchd.links->len; i++) {
         call(watchd.links->pdata[i]);
     }
 }
@@ -170,7 +170,7 @@ static void wake(int timer, void *data)
 
 static gboolean is_restarting(void)
 {
-    for (guint i = 0; i < watchd.links->len; i++) {
+    for (guint i = 0; watchd.links != NULL && i < watchd.links->len; i++) {
         if (dkvm_link_is_restarting(watchd.links->pdata[i])) {
             return TRUE;
         }

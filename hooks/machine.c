@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "xslt/xml.h"
+#include "lib/xml.h"
 
 static DkvmDoc *parse(const char *xml)
 {

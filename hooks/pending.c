@@ -113,7 +113,6 @@ DkvmVerdict dkvm_pending_judge(const DkvmPending *pending, DkvmPower power, cons
     gboolean late = now < pending->at || now - pending->at > DKVM_PENDING_AGE;
     switch (power) {
     case DKVM_GONE:
-        return DKVM_PENDING_FORGET;
     case DKVM_RUNS:
         /* The first machine still, and then it was not stopped; or another one: it was started. */
         return DKVM_PENDING_FORGET;

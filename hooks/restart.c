@@ -314,10 +314,10 @@ static void start(gpointer data)
         later(restart, AGAIN_MS, start);
         return;
     }
-    if (domain != NULL && virDomainIsActive(domain) == 0 && virDomainCreate(domain) < 0 &&
-        virDomainIsActive(domain) != 1) {
-        say_not_started(restart);
-    } else if (domain != NULL) {
+    gboolean runs =
+        domain != NULL && (virDomainIsActive(domain) == 1 || virDomainCreate(domain) == 0 ||
+                           virDomainIsActive(domain) == 1);
+    if (runs) {
         dkvm_log_note("%s: %s: started again as a Darwin guest", restart->link->uri,
                       name_of(restart));
     } else {
@@ -447,13 +447,13 @@ static const char *begin(DkvmLink *link, const char *uuid, DkvmFirstBoot *first)
     DkvmRecord *record = dkvm_link_record(link, uuid, FALSE);
     if (record != NULL && dkvm_record_phase(record) != DKVM_PHASE_NONE) {
         why = "it is about to be restarted";
-    } else if (record != NULL) {
-        first->history = record->boot ? record->boot->history : DKVM_HISTORY_NONE;
+    } else if (record != NULL && record->boot != NULL) {
+        first->history = record->boot->history;
         why = dkvm_first_boot_refusal(first);
-    }
-    if (why == NULL) {
-        record->boot->first = *first;
-        record->boot->phase = DKVM_PHASE_SETTLING;
+        if (why == NULL) {
+            record->boot->first = *first;
+            record->boot->phase = DKVM_PHASE_SETTLING;
+        }
     }
     g_mutex_unlock(&link->lock);
     return why;

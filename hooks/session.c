@@ -30,14 +30,13 @@ static gboolean is_libvirts(const char *path, const char *directory)
 /* A socket that libvirtd accepted has the path that it listens at; the client's end has none. */
 static Sockets count(FILE *file, const char *directory)
 {
-    char line[512], path[256];
-    unsigned int flags, state;
+    char line[512], flags[9], state[3], path[256];
     Sockets sockets = {0, 0};
     while (fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "%*s %*s %*s %8x %*s %2x %*s %255s", &flags, &state, path) == 3 &&
+        if (sscanf(line, "%*s %*s %*s %8s %*s %2s %*s %255s", flags, state, path) == 3 &&
             is_libvirts(path, directory)) {
-            sockets.listening += (flags & LISTENS) != 0;
-            sockets.connected += state == CONNECTED;
+            sockets.listening += (g_ascii_strtoull(flags, NULL, 16) & LISTENS) != 0;
+            sockets.connected += g_ascii_strtoull(state, NULL, 16) == CONNECTED;
         }
     }
     return sockets;

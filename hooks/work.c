@@ -7,8 +7,8 @@
 #include "hooks/restart.h"
 #include "lib/error.h"
 #include "lib/log.h"
+#include "lib/policy.h"
 #include "xslt/connection.h"
-#include "xslt/policy.h"
 
 typedef struct {
     DkvmLink *link;
@@ -195,7 +195,8 @@ static void conclude(Look *look, const DkvmPatched *patched, gboolean stored, co
     if (look->counted && !stored) {
         take_back_count(look);
     }
-    if (error != NULL && is_gone(look)) {
+    gboolean nothing = error != NULL ? is_gone(look) : !look->set_aside && patched == NULL;
+    if (nothing) {
         not_ours(look);
     } else if (error != NULL) {
         failed(look, DKVM_RESULT_FAILED, error->message);
@@ -207,8 +208,6 @@ static void conclude(Look *look, const DkvmPatched *patched, gboolean stored, co
             "and it is tried again",
             virDomainGetName(look->domain));
         failed(look, DKVM_RESULT_SET_ASIDE, message);
-    } else if (patched == NULL) {
-        not_ours(look);
     } else {
         done(look, patched, stored);
     }

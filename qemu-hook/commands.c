@@ -360,10 +360,12 @@ static int answer_hook(const char *operation, const DkvmWants *wants, const Dkvm
                        const GError *bad_config)
 {
     if (g_str_equal(operation, "prepare")) {
-        if (!config && wants->devices->len > 0)
+        if (config)
+            return on_prepare(wants, config);
+        if (bad_config && wants->devices->len > 0)
             return refuse("VM %s is not started, nothing was touched: %s", wants->name,
                           bad_config->message);
-        return config ? on_prepare(wants, config) : 0;
+        return 0;
     }
     if (g_str_equal(operation, "start"))
         return on_start(wants);

@@ -93,7 +93,9 @@ static char *value(GKeyFile *file, const char *key)
 {
     char *text = g_key_file_get_string(file, GROUP, key, NULL);
 
-    return text ? text : g_strdup("");
+    if (!text)
+        return g_strdup("");
+    return text;
 }
 
 static gboolean recover_one(const char *folder, const char *name, const char *boot)

@@ -62,7 +62,7 @@ typedef struct DkvmHandover {
     guint64 caller_start, qemu_start;
     gboolean was_prepared;   /* libvirt may have had the devices */
     gboolean libvirt_silent; /* it was asked something and did not answer in time */
-    int inhibitor;         /* descriptor from logind, -1: none */
+    int inhibitor;           /* descriptor from logind, -1: none */
     GString *problems; /* sentences about what could not be put back, or was not ours any more */
     /* Asked between two acts of prepare: TRUE gives up and rolls back. */
     gboolean (*gave_up)(gpointer data);

@@ -208,18 +208,22 @@ static void check_memory(DkvmPlan *plan)
 
 /* ---- the kernel ------------------------------------------------------------------------- */
 
-static void check_modules(DkvmPlan *plan)
+static gboolean module_exists(const char *release)
 {
-    g_autofree char *driver = dkvm_path("/sys/bus/pci/drivers/vfio-pci");
-    g_autofree char *release = g_strdup(plan->host->kernel ? plan->host->kernel : "");
     g_autofree char *dep =
         g_strconcat(dkvm_paths_root(), "/lib/modules/", release, "/modules.dep", NULL);
     g_autofree char *text = NULL;
 
-    if (g_file_test(driver, G_FILE_TEST_IS_DIR))
-        return;
+    return g_file_get_contents(dep, &text, NULL, NULL) && strstr(text, "/vfio-pci.ko") != NULL;
+}
+
+static void check_modules(DkvmPlan *plan)
+{
+    g_autofree char *driver = dkvm_path("/sys/bus/pci/drivers/vfio-pci");
+    const char *release = plan->host->kernel ? plan->host->kernel : "";
+
     /* A kernel that was updated without a boot has lost its modules. */
-    if (!g_file_get_contents(dep, &text, NULL, NULL) || !strstr(text, "/vfio-pci.ko"))
+    if (!g_file_test(driver, G_FILE_TEST_IS_DIR) && !module_exists(release))
         dkvm_plan_refuse(plan,
                          "Start the host again if its kernel was updated; else install a kernel "
                          "with vfio-pci.",

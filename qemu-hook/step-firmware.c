@@ -18,6 +18,20 @@ typedef struct {
     guint64 first, last;
 } Range;
 
+/* TEXT starts with two hexadecimal numbers and SEPARATOR between them. */
+static gboolean read_range(const char *text, char separator, Range *range)
+{
+    const char *second;
+    char *end;
+
+    range->first = g_ascii_strtoull(text, &end, 16);
+    if (end == text || *end != separator)
+        return FALSE;
+    second = end + 1;
+    range->last = g_ascii_strtoull(second, &end, 16);
+    return end != second;
+}
+
 /* Whether a region that a firmware frame buffer holds (its name in /proc/iomem) is in RANGE. */
 static gboolean iomem_has_firmware(const char *iomem, const Range *range)
 {
@@ -34,11 +48,11 @@ static gboolean iomem_has_firmware(const char *iomem, const Range *range)
     g_auto(GStrv) lines = g_strsplit(iomem, "\n", -1);
 
     for (char **line = lines; *line; line++) {
-        unsigned long long first, last;
         const char *name = strstr(*line, " : ");
+        Range part;
 
-        if (!name || sscanf(*line, " %llx-%llx", &first, &last) != 2 || first < range->first ||
-            last > range->last)
+        if (!name || !read_range(*line, '-', &part) || part.first < range->first ||
+            part.last > range->last)
             continue;
         for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
             if (strstr(name, names[i]))
@@ -56,14 +70,11 @@ static gboolean device_has_firmware(const DkvmDevice *device, const char *iomem)
     g_auto(GStrv) lines = g_strsplit(text ? text : "", "\n", DKVM_BARS + 1);
 
     for (guint i = 0; i < DKVM_BARS && lines[i]; i++) {
-        unsigned long long first, last;
+        Range range;
 
-        if (sscanf(lines[i], "%llx %llx", &first, &last) == 2 && last > first) {
-            Range range = {first, last};
-
-            if (iomem_has_firmware(iomem, &range))
-                return TRUE;
-        }
+        if (read_range(lines[i], ' ', &range) && range.last > range.first &&
+            iomem_has_firmware(iomem, &range))
+            return TRUE;
     }
     return FALSE;
 }

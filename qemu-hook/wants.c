@@ -6,9 +6,9 @@
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/paths.h"
+#include "lib/policy.h"
+#include "lib/xml.h"
 #include "qemu-hook/rundir.h"
-#include "xslt/policy.h"
-#include "xslt/xml.h"
 
 #define NAME_MAX_BYTES 4096
 

@@ -4,7 +4,7 @@
  * them. */
 #pragma once
 
-#include "xslt/xml.h"
+#include "lib/xml.h"
 
 typedef enum {
     DKVM_CHANGE_SET,    /* attributes or text of an element that both have */

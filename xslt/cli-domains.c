@@ -4,9 +4,9 @@
 
 #include "lib/error.h"
 #include "lib/file.h"
+#include "lib/policy.h"
 #include "xslt/cli.h"
 #include "xslt/connection.h"
-#include "xslt/policy.h"
 
 typedef struct {
     DkvmCli *cli;

@@ -7,8 +7,8 @@
 #include "lib/file.h"
 #include "lib/output.h"
 #include "lib/paths.h"
+#include "lib/xml.h"
 #include "xslt/cli.h"
-#include "xslt/xml.h"
 
 /* libvirt's own store: it keeps the definitions in memory and would write over the file. */
 static gboolean is_libvirts(const char *path)

@@ -4,7 +4,7 @@
  * again in what it stores.  Stylesheets and the marker see options. */
 #pragma once
 
-#include "xslt/xml.h"
+#include "lib/xml.h"
 
 /* In place: <qemu:arg value='-x'/><qemu:arg value='y'/> -> <option name='-x' value='y'/>.  A word
  * that starts with '-' and is followed by another such word (or nothing) has no value; a word

@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "lib/xml.h"
 #include "xslt/ahead.h"
 #include "xslt/edits.h"
 #include "xslt/loop.h"
 #include "xslt/state.h"
-#include "xslt/xml.h"
 
 #define READ_AGAIN 5
 #define EVENT_DEADLINE_MS 2000

@@ -2,12 +2,8 @@
 /* What is read straight from a domain's XML. */
 #pragma once
 
+#include "lib/xml.h"
 #include "xslt/patch.h"
-#include "xslt/xml.h"
-
-/* Whether DOMAIN is something that can become a Darwin guest: <domain type='kvm|qemu'>, named, hvm,
- * x86_64.  Errors: DKVM_ERROR_INPUT. */
-gboolean dkvm_domain_check(const xmlNode *domain, const char *what, GError **error);
 
 /* The macOS of its libosinfo id; 0 if there is none. */
 DkvmMacos dkvm_domain_macos(const xmlNode *domain);

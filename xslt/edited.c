@@ -305,7 +305,8 @@ static void settle_rest(const Alignment *a, guint *places)
             taken |= k != i && places[k] == own;
         }
         if (places[i] == G_MAXUINT) {
-            places[i] = taken ? MAX(missing++, own) : own;
+            places[i] = taken ? MAX(missing, own) : own;
+            missing += taken;
         }
     }
 }

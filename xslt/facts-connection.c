@@ -7,11 +7,11 @@
 
 #include "lib/error.h"
 #include "lib/log.h"
+#include "lib/xml.h"
 #include "xslt/facts-private.h"
 #include "xslt/firmware.h"
 #include "xslt/models.h"
 #include "xslt/qmp.h"
-#include "xslt/xml.h"
 
 #define ARCH "x86_64"
 #define MACHINE "q35"

@@ -3,9 +3,9 @@
  */
 #pragma once
 
+#include "lib/xml.h"
 #include "xslt/patch.h"
 #include "xslt/vcpus.h"
-#include "xslt/xml.h"
 
 typedef struct {
     const DkvmFacts *facts;

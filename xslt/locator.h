@@ -6,7 +6,7 @@
  * additions; equal or absent keys are counted ("video[#1]" is the second). */
 #pragma once
 
-#include "xslt/xml.h"
+#include "lib/xml.h"
 
 /* The locator of ELEMENT, a descendant of DOMAIN; "" for DOMAIN itself.  Returns a new string. */
 char *dkvm_locator(const xmlNode *domain, const xmlNode *element);

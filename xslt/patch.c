@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "lib/policy.h"
 #include "xslt/addresses.h"
 #include "xslt/commandline.h"
 #include "xslt/compare.h"
@@ -296,7 +297,7 @@ static gboolean start(DkvmRun *run, DkvmDoc *doc, const char *text, gsize length
     run->force = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     run->doc = doc;
     run->domain = run->doc ? xmlDocGetRootElement(run->doc) : NULL;
-    if (run->doc == NULL || !dkvm_domain_check(run->domain, what, error)) {
+    if (run->doc == NULL || !dkvm_policy_allows(run->domain, what, error)) {
         return FALSE;
     }
     run->marker = dkvm_marker_read(run->domain, error);

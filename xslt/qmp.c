@@ -18,9 +18,9 @@
 
 #include "lib/error.h"
 #include "lib/paths.h"
+#include "lib/xml.h"
 #include "xslt/facts-private.h"
 #include "xslt/models.h"
-#include "xslt/xml.h"
 
 #define MAX_REPLY (4 * 1024 * 1024)
 #define MAX_STDERR 4096

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
+#include "lib/policy.h"
 #include "xslt/added.h"
 #include "xslt/addresses.h"
 #include "xslt/commandline.h"
@@ -117,7 +118,7 @@ DkvmPatched *dkvm_revert(const char *text, gsize length, const char *what, gbool
 {
     g_autoptr(DkvmDoc) doc = dkvm_xml_parse(text, length, what, error);
     xmlNode *domain = doc ? xmlDocGetRootElement(doc) : NULL;
-    if (domain == NULL || !dkvm_domain_check(domain, what, error)) {
+    if (domain == NULL || !dkvm_policy_allows(domain, what, error)) {
         return NULL;
     }
     g_autoptr(DkvmMarker) marker = dkvm_marker_read(domain, error);

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
+#include "lib/xml.h"
 #include "xslt/ahead.h"
-#include "xslt/xml.h"
 
 #define EMPTY_ALLOCATION (64ULL * 1024 * 1024) /* covers the metadata of a preallocated qcow2 */
 

@@ -39,11 +39,17 @@ static void G_GNUC_PRINTF(2, 3) collect(void *data, const char *format, ...)
     va_end(arguments);
 }
 
-/* SAID NULL: no more.  libxml2's function is each thread's own. */
+/* libxml2's function is each thread's own. */
 static void collect_into(GString *said)
 {
     collected = said;
-    xmlSetGenericErrorFunc(NULL, said ? collect : NULL);
+    xmlSetGenericErrorFunc(NULL, collect);
+}
+
+static void collect_no_more(void)
+{
+    collected = NULL;
+    xmlSetGenericErrorFunc(NULL, NULL);
 }
 
 /* ---- everything forbidden ---- */
@@ -154,7 +160,7 @@ DkvmStylesheet *dkvm_stylesheet_new(const char *text, gsize length, const char *
     }
     collect_into(said);
     xsltStylesheet *compiled = xsltParseStylesheetDoc(doc);
-    collect_into(NULL);
+    collect_no_more();
     /* A warning is an instruction that libxslt does not know and would leave out. */
     if (compiled == NULL || compiled->errors > 0 || compiled->warnings > 0) {
         g_strchomp(said->str);
@@ -211,7 +217,7 @@ DkvmDoc *dkvm_stylesheet_apply(DkvmStylesheet *sheet, DkvmDoc *input, GPtrArray 
     collect_into(said); /* its stack at the depth limit too */
     g_autoptr(DkvmDoc) result =
         xsltApplyStylesheetUser(sheet->sheet, input, NULL, NULL, NULL, context);
-    collect_into(NULL);
+    collect_no_more();
     gboolean good = result != NULL && context->state == XSLT_STATE_OK;
     xsltFreeTransformContext(context);
     if (!good) {

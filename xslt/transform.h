@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "xslt/xml.h"
+#include "lib/xml.h"
 
 typedef struct DkvmStylesheet DkvmStylesheet;
 

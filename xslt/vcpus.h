@@ -2,9 +2,9 @@
 /* The vCPUs of a domain, as a question to the oracle (topology.h) and back. */
 #pragma once
 
+#include "lib/xml.h"
 #include "xslt/facts.h"
 #include "xslt/topology.h"
-#include "xslt/xml.h"
 
 typedef struct {
     guint vcpus; /* the count that the domain gets */

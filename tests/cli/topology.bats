@@ -51,8 +51,8 @@ PYTHON
     local shape macos code
     for macos in 10.11 14 unknown; do
         for shape in 1x4x2 1x3x2 1x2x1 1x255x1; do
-            local words=(--facts facts.json --explain-topology $shape)
-            [ $macos = unknown ] || words+=(--macos $macos)
+            local words=(--facts facts.json --explain-topology "$shape")
+            [ $macos = unknown ] || words+=(--macos "$macos")
             code=0
             "$DKVM" "${words[@]}" > text || code=$?
             dkvm $code --json "${words[@]}"

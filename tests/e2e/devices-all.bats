@@ -5,6 +5,7 @@
 load devices
 
 @test "the kernel verdict is what the kernel does: ports, functions, a shared group; then a card and a disk are reserved" {
+    # shellcheck disable=SC2034 # verdicts reads it
     keep=(--keep "$disk")
     verdicts full '' '' 'bash /rig/device-reserve-1'
     [ -s "$RIG_KEEP/reserved" ]
@@ -32,5 +33,6 @@ load devices
 }
 
 @test "what the host needs: through LVM, LUKS and RAID, the default route, who has devices open; virtual functions" {
+    # shellcheck disable=SC2154 # devices.bash sets it
     "$RIG/run" storage "$BATS_TEST_DIRNAME/device-stacks" "${files[@]}"
 }

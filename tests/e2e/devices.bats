@@ -5,6 +5,7 @@
 load devices
 
 @test "the kernel verdict is what the kernel does: ports, functions, a shared group; then a card and a disk are reserved" {
+    # shellcheck disable=SC2034 # verdicts reads it
     keep=(--keep "$disk")
     verdicts full '' '' 'bash /rig/device-reserve-1'
     [ -s "$RIG_KEEP/reserved" ]

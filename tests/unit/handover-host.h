@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A host of files for test-handover.c: PCI devices with their drivers below a folder, and a kernel that binds,
- * unbinds, removes and rescans them when the worker writes where a real one would. */
+/* A host of files for test-handover.c: PCI devices with their drivers below a folder, and a kernel
+ * that binds, unbinds, removes and rescans them when the worker writes where a real one would. */
 #pragma once
 
 #include <errno.h>

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "lib/xml.h"
 #include "xslt/patch.h"
-#include "xslt/xml.h"
 
 #define GOLDEN_IN "tests/golden/in"
 #define TEST_OSK "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789ABCDEF"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Which domains are patched without being named. */
+#include "lib/policy.h"
 #include "tests/unit/helpers.h"
-#include "xslt/policy.h"
 
 #define OSINFO(id)                                                                                 \
     "<o:libosinfo xmlns:o='http://libosinfo.org/xmlns/libvirt/domain/1.0'><o:os id='" id           \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "xslt/xml.h"
+#include "lib/xml.h"
 
 #include <libxml/parser.h>
 #include <libxml/parserInternals.h>
