@@ -442,18 +442,16 @@ static char *read_running(virDomainPtr domain)
 /* With the first-boot facts complete: NULL and the phase begun, or why not. */
 static const char *begin(DkvmLink *link, const char *uuid, DkvmFirstBoot *first)
 {
-    const char *why = "dkvm-watchd has not seen it boot";
     g_mutex_lock(&link->lock);
     DkvmRecord *record = dkvm_link_record(link, uuid, FALSE);
-    if (record != NULL && dkvm_record_phase(record) != DKVM_PHASE_NONE) {
+    DkvmBoot *boot = record ? record->boot : NULL;
+    first->history = boot ? boot->history : DKVM_HISTORY_NONE;
+    const char *why = dkvm_first_boot_refusal(first);
+    if (boot != NULL && boot->phase != DKVM_PHASE_NONE) {
         why = "it is about to be restarted";
-    } else if (record != NULL && record->boot != NULL) {
-        first->history = record->boot->history;
-        why = dkvm_first_boot_refusal(first);
-        if (why == NULL) {
-            record->boot->first = *first;
-            record->boot->phase = DKVM_PHASE_SETTLING;
-        }
+    } else if (boot != NULL && why == NULL) {
+        boot->first = *first;
+        boot->phase = DKVM_PHASE_SETTLING;
     }
     g_mutex_unlock(&link->lock);
     return why;

@@ -32,6 +32,12 @@ static guint count(const xmlNode *parent, const char *name)
     return n;
 }
 
+/* Elements of QEMU's namespace are right below the domain and in each other. */
+static gboolean may_have_qemu(const xmlNode *parent)
+{
+    return parent->parent->type == XML_DOCUMENT_NODE || dkvm_xml_has_ns(parent, DKVM_NS_QEMU);
+}
+
 /* No attribute or element in a namespace (metadata and commandline aside), no text beside elements,
  * no comment inside what may be taken away. */
 static gboolean is_plain(const xmlNode *node)
@@ -49,7 +55,8 @@ static gboolean is_plain(const xmlNode *node)
         gboolean leaf = element && dkvm_xml_has_ns(n, DKVM_NS_QEMU) && dkvm_xml_get(n, "value");
         if ((n->type != XML_TEXT_NODE && !element) || (leaf && n->children != NULL) ||
             (element && !dkvm_xml_is(n, "metadata") && !is_plain(n)) ||
-            (element && n->ns != NULL && !dkvm_xml_has_ns(n, DKVM_NS_QEMU))) {
+            (element && n->ns != NULL &&
+             !(dkvm_xml_has_ns(n, DKVM_NS_QEMU) && may_have_qemu(node)))) {
             return FALSE;
         }
     }
