@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -104,6 +105,17 @@ static gboolean new_handover(Guard *guard, GError **error)
     return guard->handover != NULL;
 }
 
+/* A guard that cannot know what is taken is of no use: the next start, or systemd, tries another. */
+static void must_begin_anew(Guard *guard)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (new_handover(guard, &error))
+        return;
+    dkvm_log_error("%s", error->message);
+    exit(1);
+}
+
 static gboolean is_idle(const Guard *guard)
 {
     return guard->handover->phase == DKVM_PHASE_NEW || guard->handover->phase == DKVM_PHASE_CLOSED;
@@ -118,7 +130,8 @@ static gboolean restore(Guard *guard, const char *reason)
     if (dkvm_handover_restore(handover, reason)) {
         if (handover->problems->len > 0)
             dkvm_log_warning("VM %s: given back, but: %s", handover->name, handover->problems->str);
-        return new_handover(guard, NULL);
+        must_begin_anew(guard);
+        return TRUE;
     }
     guard->again = g_get_monotonic_time() + AGAIN_SECONDS * SECOND;
     dkvm_log_error("VM %s: not everything could be given back: %s", handover->name,
@@ -234,7 +247,7 @@ static void on_prepare(Guard *guard, int client, int xml, pid_t caller, guint64 
     dkvm_log_error("%s", error->message);
     answer(client, "no", error->message);
     if (guard->handover->phase == DKVM_PHASE_CLOSED)
-        (void)new_handover(guard, NULL);
+        must_begin_anew(guard);
 }
 
 /* Short: nothing happened between prepare and now that libvirt has not seen. */
