@@ -310,7 +310,7 @@ PYTHON
 }
 
 @test "dkvm-udev links libc only, dkvm-iommu nothing of libvirt and libxml2" {
-    ! ldd "$BUILD/dkvm-udev" | grep -vE 'linux-vdso|ld-linux|libc\.so|libasan|libubsan|libm\.so|libgcc_s' || fail 'more than libc'
+    ! readelf -d "$BUILD/dkvm-udev" | grep NEEDED | grep -vE 'libc\.so|libasan|libubsan' || fail 'more than libc'
     ! readelf -d "$BUILD/dkvm-iommu" | grep NEEDED | grep -E 'libvirt|libxml2|libxslt' || fail 'links too much'
     # Neither part includes the other.
     ! grep -nE '#include "xslt/' "$TOP"/udev/*.[ch] || fail 'udev includes xslt'

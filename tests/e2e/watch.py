@@ -460,6 +460,24 @@ def _():
         rig.need(time.monotonic() - begun < 10, "stopping took long")
 
 
+@rig.test("through the socket of the modular daemon, virtqemud")
+def _():
+    fresh()
+    # Neither Debian 12 nor 13 has virtqemud; what a client sees of it is its socket.
+    socket = pathlib.Path("/run/libvirt/virtqemud-sock")
+    socket.symlink_to("libvirt-sock")
+    try:
+        with Watcher("--connect", "qemu:///system?mode=direct") as watch:
+            domain = define()
+            wait_patched(domain, watch)
+            uri = watch.status()["connections"][0]["uri"]
+            rig.need(uri == "qemu:///system?mode=direct", uri)
+            subprocess.run(["virsh", "-q", "-c", uri, "list"], check=True, timeout=60, capture_output=True)
+        rig.live(0, "--connect", "qemu:///system?mode=direct", "--revert", "mac")
+    finally:
+        socket.unlink()
+
+
 @rig.test("a second watcher finds that there is one")
 def _():
     fresh()

