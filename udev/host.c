@@ -153,7 +153,7 @@ char *dkvm_host_line(int dir, const char *name)
 
 static void read_bars(int dir, DkvmDevice *device)
 {
-    char text[2048], name[24];
+    char text[2048], name[32];
     char *rest = text;
 
     if (dkvm_sysfs_read(dir, "resource", text, sizeof text) <= 0)
