@@ -188,11 +188,15 @@ def front(window):
     """Brings a window to the front, as by its button in a list of windows."""
     title = window.name
 
+    def to_front(*how):
+        subprocess.run(["xdotool", "search", "--onlyvisible", "--name", f"^{re.escape(title)}$", *how],
+                       check=False, timeout=PATIENCE, capture_output=True)
+
     def active():
         if _in_front() == title:
+            to_front("windowraise")  # the one with the keyboard may lie under another
             return True
-        subprocess.run(["xdotool", "search", "--onlyvisible", "--name", f"^{re.escape(title)}$", "windowactivate"],
-                       check=False, timeout=PATIENCE, capture_output=True)
+        to_front("windowactivate")
         try:
             return until(lambda: _in_front() == title, "", 3)
         except Missing:
@@ -264,10 +268,10 @@ class Desktop:
         with os.fdopen(read) as file:
             return file.readline().strip()
 
-    def spawn(self, *command, **more):
-        """Starts a program of the desktop; its output goes to a log of its name."""
-        with open(self.logs / f"{pathlib.Path(command[0]).name}.log", "ab") as log:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **more)
+    def spawn(self, *command, log=None, **more):
+        """Starts a program of the desktop; its output goes to a log of its name, or to LOG's."""
+        with open(self.logs / f"{log or pathlib.Path(command[0]).name}.log", "ab") as file:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **more)
         self._children.append(child)
         return child
 

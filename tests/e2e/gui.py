@@ -169,6 +169,7 @@ def shell_in_window(window):
     console = window.find("drawing area")
     if not console:
         return False
+    desktop.front(window)
     screen.screenshot(picture)
     return yellow(picture, console.box) > 50
 

@@ -13,13 +13,19 @@ class Dialog(Exception):
     """virt-manager showed a message that nobody expected."""
 
 
+class Died(Exception):
+    """virt-manager ended by itself."""
+
+
 class VirtManager:
     METHODS = {"manual": "Manual install", "cdrom": "Local install media.*", "import": "Import existing.*"}
 
     def __init__(self, desktop, uri="qemu:///system"):
         self._desktop = desktop
         self._log = desktop.logs / "virt-manager.log"
-        self._process = desktop.spawn("virt-manager", "--connect", uri, "--no-fork", "--debug")
+        # Where it was when it crashed.
+        self._process = desktop.spawn("env", "PYTHONFAULTHANDLER=1", "virt-manager", "--connect", uri, "--no-fork",
+                                      "--debug", log="virt-manager")
         self._app = until(lambda: desktop.application("virt-manager"), "virt-manager does not show up")
         self.main = self._app.get("frame", "Virtual Machine Manager")
         self.main.get("table cell", "QEMU/KVM")
@@ -27,6 +33,11 @@ class VirtManager:
     def stop(self):
         self._process.terminate()
         self._process.wait(30)
+
+    def lives(self):
+        code = self._process.poll()
+        if code is not None:
+            raise Died(f"virt-manager ended with {code}:\n" + self._log.read_text(errors="replace")[-3000:])
 
     ### Messages ####################################################################################
 
@@ -44,6 +55,7 @@ class VirtManager:
     def wait(self, condition, what, deadline=PATIENCE):
         """until(), which ends as soon as there is a message."""
         def look():
+            self.lives()
             self.no_dialog()
             return condition()
         return until(look, what, deadline)
