@@ -92,7 +92,7 @@ matsch = macos' > root/etc/dkvm/dkvm.conf
     grep -qx 'ExecStart=/usr/bin/dkvm-watchd --session' "$d/usr/lib/systemd/user/dkvm-watchd.service"
     grep -q '/usr/bin/dkvm-watchd' "$d/etc/libvirt/hooks/daemon.d/50-dkvm-watchd"
     [ -x "$d/etc/libvirt/hooks/daemon.d/50-dkvm-watchd" ]
-    if grep -rn '@[A-Z]*@' "$d/etc" "$d/usr/lib"; then false; fi
+    if grep -rIn '@[A-Z]*@' "$d/etc" "$d/usr/lib"; then false; fi
     make -s -C "$TOP" B="$(dirname "$DKVM")" DESTDIR="$d" sbindir=/usr/bin uninstall
     find "$d" -type f > left
     [ ! -s left ] || fail "left: $(cat left)"

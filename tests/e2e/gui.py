@@ -19,7 +19,7 @@ import desktop
 import rig
 from desktop import until
 from rig import IMAGES, SCRATCH, need, test
-from virtmanager import VirtManager
+from virtmanager import Died, VirtManager
 
 SONOMA = "macOS 14 Sonoma"
 LONG = bool(os.environ.get("DKVM_LONG"))
@@ -94,19 +94,33 @@ def keep_evidence(name):
     rig.say(f"kept: {KEEP / name}.png and what belongs to it")
 
 
+def begin_again(name):
+    """Evidence of the test of this NAME is kept, nothing else is left of it."""
+    global manager
+    keep_evidence(name)
+    clear()
+    manager.stop()
+    (SCRATCH / "virt-manager.log").unlink()
+    manager = VirtManager(screen)
+
+
 def evident(function):
-    """A test that leaves evidence when it fails, and a new virt-manager for the next one."""
+    """A test that leaves evidence when it fails, and a new virt-manager for the next one.  virt-manager 4.1 was
+    seen to crash when it closes the window of "customize": then it is said so, and done once more."""
     @functools.wraps(function)
     def wrapped():
-        global manager
+        try:
+            return function()
+        except Died as crash:
+            rig.say("virt-manager crashed, once more: " + " | ".join(str(crash)[-1500:].splitlines()))
+            begin_again(function.__name__)
+        except Exception:
+            begin_again(function.__name__)
+            raise
         try:
             return function()
         except Exception:
-            keep_evidence(function.__name__)
-            clear()
-            manager.stop()
-            (SCRATCH / "virt-manager.log").unlink()
-            manager = VirtManager(screen)
+            begin_again(f"{function.__name__}-again")
             raise
     return wrapped
 
@@ -295,6 +309,8 @@ def at_once(flows):
                 next(steps)
             except StopIteration:
                 del rest[name]
+            except Died:
+                raise
             except Exception as error:
                 raise rig.Bad(f"{name}: {traceback.format_exc()}") from error
             rig.say(f"{name}: {time.monotonic() - begun:.0f} s")
