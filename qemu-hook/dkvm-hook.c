@@ -2,9 +2,11 @@
 /* dkvm-hook: what libvirt runs at each step of each virtual machine's life, through the link
  * /etc/libvirt/hooks/qemu.d/50-dkvm.  Reads the definition, and either ends at once or becomes
  * dkvm-gpu, with the definition as a sealed file on standard input and nothing else inherited but
- * standard error.  libc only.  Nothing on standard output, ever: for some operations libvirt takes
- * it as the new definition.  libvirt waits, with the domain locked, until we end and until nobody
- * has our standard output and error (facts/handoff.md 0).  See dkvm-hook.8.scd. */
+ * standard error.  Where nothing may be refused it stays, and dkvm-gpu is a child whose end, of
+ * whatever kind, is none of libvirt's business.  libc only.  Nothing on standard output, ever: for
+ * some operations libvirt takes it as the new definition.  libvirt waits, with the domain locked,
+ * until we end and until nobody has our standard output and error (facts/handoff.md 0).  See
+ * dkvm-hook.8.scd. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -25,8 +27,10 @@
 #endif
 
 /* dkvm-gpu keeps its own deadlines, 60 s in prepare.  Should it not, it is killed by this, which is
- * one of the deaths that its guard repairs.  Only where the exit code may be other than 0. */
+ * one of the deaths that its guard repairs. */
 #define LAST_RESORT_SECONDS 75
+/* How long libvirt waits at most where dkvm-gpu is only told; it needs a hundredth. */
+#define TELL_SECONDS 5
 
 typedef enum {
     LEAVE, /* exit 0 without a look */
@@ -37,6 +41,7 @@ typedef enum {
 typedef struct {
     const char *name, *operation, *suboperation, *extra;
     Part part;
+    char caller[32]; /* a variable for dkvm-gpu: who called us, libvirt */
 } Call;
 
 #ifdef DKVM_HOOK_TEST
@@ -193,6 +198,8 @@ static void close_the_rest(const Call *call)
 
     if (null < 0 || dup2(null, STDOUT_FILENO) < 0)
         refuse_hand_over(call, "/dev/null");
+    if (call->part == TELL && dup2(null, STDERR_FILENO) < 0)
+        refuse_hand_over(call, "/dev/null");
     if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
         refuse_hand_over(call, "close_range");
 }
@@ -222,15 +229,14 @@ static void keep_variables(const char **environment, size_t count)
 
 __attribute__((noreturn)) static void become_dkvm_gpu(const Call *call)
 {
-    const char *environment[16] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"};
+    const char *environment[16] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", call->caller};
     const char *arguments[] = {"dkvm-gpu",         "hook",      call->name, call->operation,
                                call->suboperation, call->extra, NULL};
     char program[4096];
 
     (void)snprintf(program, sizeof program, "%s" DKVM_GPU, root());
-    keep_variables(environment + 2, sizeof environment / sizeof *environment - 2);
-    if (call->part == DECIDE)
-        (void)alarm(LAST_RESORT_SECONDS);
+    keep_variables(environment + 3, sizeof environment / sizeof *environment - 3);
+    (void)alarm(LAST_RESORT_SECONDS);
     (void)execve(program, (char **)arguments, (char **)environment);
     if (errno == ENOENT)
         refuse(call,
@@ -243,6 +249,26 @@ __attribute__((noreturn)) static void become_dkvm_gpu(const Call *call)
            "cannot be run (%s). Install dkvm again; or, to start it without dkvm, remove "
            "/etc/libvirt/hooks/qemu.d/50-dkvm.",
            program, strerror(errno));
+}
+
+static void leave(int number)
+{
+    _exit(0);
+}
+
+/* Not there, broken by half an upgrade, crashed or stuck: whatever becomes of dkvm-gpu, this ends
+ * with 0, and soon.  At "started" and "reconnect" libvirt ends the virtual machine otherwise. */
+__attribute__((noreturn)) static void tell_dkvm_gpu(const Call *call)
+{
+    pid_t child = fork();
+
+    if (child == 0)
+        become_dkvm_gpu(call);
+    (void)signal(SIGALRM, leave);
+    (void)alarm(TELL_SECONDS);
+    if (child > 0)
+        (void)waitpid(child, NULL, 0);
+    _exit(0);
 }
 
 /* ---- the program ------------------------------------------------------------------------ */
@@ -276,8 +302,12 @@ static const char *word_at(int argc, char **argv, int i)
 
 int main(int argc, char **argv)
 {
-    Call call = {word_at(argc, argv, 1), word_at(argc, argv, 2), word_at(argc, argv, 3),
-                 word_at(argc, argv, 4), LEAVE};
+    Call call = {word_at(argc, argv, 1),
+                 word_at(argc, argv, 2),
+                 word_at(argc, argv, 3),
+                 word_at(argc, argv, 4),
+                 LEAVE,
+                 ""};
     char uuid[DKVM_HOOK_UUID_SIZE];
     size_t length;
 
@@ -286,6 +316,7 @@ int main(int argc, char **argv)
         return 0;
     }
     call.part = part_of(call.operation);
+    (void)snprintf(call.caller, sizeof call.caller, "DKVM_CALLER=%d", (int)getppid());
     if (call.part == LEAVE || geteuid() != 0)
         return 0;
     (void)signal(SIGPIPE, SIG_IGN);
@@ -300,5 +331,7 @@ int main(int argc, char **argv)
     reset_signals();
     if (chdir("/") != 0)
         refuse_hand_over(&call, "chdir");
+    if (call.part == TELL)
+        tell_dkvm_gpu(&call);
     become_dkvm_gpu(&call);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Stands in for dkvm-gpu: writes what it was started with into the file $DKVM_RECORD, one "key
  * value" a line, bytes as hexadecimal digits; says $DKVM_SAY on both outputs; exits with
- * $DKVM_EXIT. */
+ * $DKVM_EXIT, a number, or "crash" or "hang". */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -85,5 +85,9 @@ int main(int argc, char **argv)
         fputs(say, stderr);
         fflush(stdout);
     }
+    if (code && strcmp(code, "crash") == 0)
+        abort();
+    while (code && strcmp(code, "hang") == 0)
+        pause();
     return code ? atoi(code) : 0;
 }
