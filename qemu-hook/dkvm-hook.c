@@ -44,20 +44,17 @@ typedef struct {
     char caller[32]; /* a variable for dkvm-gpu: who called us, libvirt */
 } Call;
 
-#ifdef DKVM_HOOK_TEST
 /* The build of the tests: dkvm-gpu and its state below DKVM_ROOT; it sees the variables DKVM_*. */
 static const char *root(void)
 {
+#ifdef DKVM_HOOK_TEST
     const char *set = getenv("DKVM_ROOT");
 
     return set ? set : "";
-}
 #else
-static const char *root(void)
-{
     return "";
-}
 #endif
+}
 
 static char definition[DKVM_HOOK_MAX + 1];
 

@@ -105,8 +105,8 @@ def begin_again(name):
 
 
 def evident(function):
-    """A test that leaves evidence when it fails, and a new virt-manager for the next one.  virt-manager 4.1 was
-    seen to crash when it closes the window of "customize": then it is said so, and done once more."""
+    """A test that leaves evidence when it fails, and a new virt-manager for the next one.  virt-manager is
+    seen to crash now and then under AT-SPI's eyes (see begin_installation): it is said so, and done once more."""
     @functools.wraps(function)
     def wrapped():
         try:
