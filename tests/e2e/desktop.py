@@ -270,8 +270,10 @@ class Desktop:
 
     def spawn(self, *command, log=None, **more):
         """Starts a program of the desktop; its output goes to a log of its name, or to LOG's."""
+        # GTK's criticals end ours in tests; virt-manager has some whenever it closes a window.
+        ordinary = {name: value for name, value in os.environ.items() if name != "G_DEBUG"}
         with open(self.logs / f"{log or pathlib.Path(command[0]).name}.log", "ab") as file:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **more)
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=ordinary, **more)
         self._children.append(child)
         return child
 

@@ -19,7 +19,7 @@ import desktop
 import rig
 from desktop import until
 from rig import IMAGES, SCRATCH, need, test
-from virtmanager import Died, VirtManager
+from virtmanager import VirtManager
 
 SONOMA = "macOS 14 Sonoma"
 LONG = bool(os.environ.get("DKVM_LONG"))
@@ -94,33 +94,19 @@ def keep_evidence(name):
     rig.say(f"kept: {KEEP / name}.png and what belongs to it")
 
 
-def begin_again(name):
-    """Evidence of the test of this NAME is kept, nothing else is left of it."""
-    global manager
-    keep_evidence(name)
-    clear()
-    manager.stop()
-    (SCRATCH / "virt-manager.log").unlink()
-    manager = VirtManager(screen)
-
-
 def evident(function):
-    """A test that leaves evidence when it fails, and a new virt-manager for the next one.  virt-manager is
-    seen to crash now and then under AT-SPI's eyes (see begin_installation): it is said so, and done once more."""
+    """A test that leaves evidence when it fails, and a new virt-manager for the next one."""
     @functools.wraps(function)
     def wrapped():
-        try:
-            return function()
-        except Died as crash:
-            rig.say("virt-manager crashed, once more: " + " | ".join(str(crash)[-1500:].splitlines()))
-            begin_again(function.__name__)
-        except Exception:
-            begin_again(function.__name__)
-            raise
+        global manager
         try:
             return function()
         except Exception:
-            begin_again(f"{function.__name__}-again")
+            keep_evidence(function.__name__)
+            clear()
+            manager.stop()
+            (SCRATCH / "virt-manager.log").unlink()
+            manager = VirtManager(screen)
             raise
     return wrapped
 
@@ -309,8 +295,6 @@ def at_once(flows):
                 next(steps)
             except StopIteration:
                 del rest[name]
-            except Died:
-                raise
             except Exception as error:
                 raise rig.Bad(f"{name}: {traceback.format_exc()}") from error
             rig.say(f"{name}: {time.monotonic() - begun:.0f} s")

@@ -2,7 +2,6 @@
 """Debian's virt-manager on a desktop of desktop.py, used as a person uses it."""
 
 import re
-import time
 
 from desktop import PATIENCE, Missing, click, fill, front, key, tick, until
 
@@ -39,9 +38,6 @@ class VirtManager:
         code = self._process.poll()
         if code is not None:
             raise Died(f"virt-manager ended with {code}:\n" + self._log.read_text(errors="replace")[-3000:])
-
-    def _said(self, text):
-        return self._log.read_text(errors="replace").count(text)
 
     ### Messages ####################################################################################
 
@@ -176,18 +172,8 @@ class VirtManager:
         """EXISTS tells whether the VM is there.  The button stays for a while, and a second click would be a
         second VM, so this one has time."""
         button = window.get("push button", "Begin Installation")
-        closed = self._said("Closing new vm wizard")
-        for _ in range(4):
-            click(button)
-            try:
-                until(exists, "", 45)
-                break
-            except Missing:
-                self.no_dialog()
-        # GTK 3.24 crashes when AT-SPI asks about the tabs of a window that is being taken apart ("gtk_notebook_
-        # get_tab_label: assertion 'list != NULL' failed"), so nothing is asked until that is over.
-        until(lambda: self._said("Closing new vm wizard") > closed, "the wizard is not closed")
-        time.sleep(3)
+        self._press(button, lambda: exists() or not button.showing or self._app.find("progress bar"),
+                    "the installation does not begin", 45)
 
     ### A VM's window ###############################################################################
 
