@@ -248,8 +248,14 @@ __attribute__((noreturn)) static void become_dkvm_gpu(const Call *call)
            program, strerror(errno));
 }
 
+static pid_t child;
+
+/* Time is up.  What was to be told must not arrive later, at another start perhaps; that QEMU ends
+ * is noticed by the guard itself. */
 static void leave(int number)
 {
+    if (child > 0)
+        (void)kill(child, SIGKILL);
     _exit(0);
 }
 
@@ -257,8 +263,7 @@ static void leave(int number)
  * with 0, and soon.  At "started" and "reconnect" libvirt ends the virtual machine otherwise. */
 __attribute__((noreturn)) static void tell_dkvm_gpu(const Call *call)
 {
-    pid_t child = fork();
-
+    child = fork();
     if (child == 0)
         become_dkvm_gpu(call);
     (void)signal(SIGALRM, leave);

@@ -105,8 +105,7 @@ static gboolean new_handover(Guard *guard, GError **error)
     return guard->handover != NULL;
 }
 
-/* A guard that cannot know what is taken is of no use: the next start, or systemd, tries another.
- */
+/* A guard that cannot write down what it takes is of no use: the next start tries another. */
 static void must_begin_anew(Guard *guard)
 {
     g_autoptr(GError) error = NULL;

@@ -113,6 +113,19 @@ static void make_host(void)
     put_device("0000:01:00.2", "0x0c0330\n", NULL, 11);
 }
 
+/* The firmware's frame buffer, whose region in /proc/iomem is LINE, beside a GPU with the window
+ * fd000000-fdffffff. */
+static void put_frame_buffer(const char *line)
+{
+    g_autofree char *iomem = g_strconcat("fd000000-fdffffff : 0000:01:00.0\n", line, "\n", NULL);
+
+    put("/proc/iomem", iomem);
+    put("/sys/devices/pci0000:00/0000:01:00.0/resource",
+        "0x00000000fd000000 0x00000000fdffffff 0x0000000000042208\n");
+    put("/sys/bus/platform/devices/efi-framebuffer.0/uevent", "");
+    put_link("/sys/bus/platform/devices/efi-framebuffer.0/driver", "../../drivers/efi-framebuffer");
+}
+
 /* ---- its kernel: runs in the worker ------------------------------------------------------ */
 
 static char *read_word(const char *path)
@@ -181,6 +194,18 @@ static int fake_rescan(void)
     return fake_probe(bdf);
 }
 
+/* PATH: the driver's "bind". */
+static int fake_platform_bind(const char *path, const char *name)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_autofree char *driver = g_path_get_basename(folder);
+    g_autofree char *link = g_strconcat("/sys/bus/platform/devices/", name, "/driver", NULL);
+    g_autofree char *target = g_strconcat("../../drivers/", driver, NULL);
+
+    put_link(link, target);
+    return 0;
+}
+
 static int fail_number = -1, fail_cause, fail_count;
 static gboolean fail_rescan;
 static gboolean fail_silent;
@@ -213,6 +238,8 @@ static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **t
         return fake_probe(b);
     if (g_str_has_suffix(a, "/driver_override"))
         return g_file_set_contents(path, g_str_equal(b, "\n") ? "(null)" : b, -1, NULL) ? 0 : EIO;
+    if (g_str_has_prefix(a, "/sys/bus/platform/drivers/"))
+        return fake_platform_bind(a, b);
     if (g_str_has_suffix(a, "/bind"))
         return 0;
     if (g_str_has_suffix(a, "/remove")) {

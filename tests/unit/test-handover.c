@@ -238,6 +238,38 @@ static void test_there_and_back(void)
     g_assert_null(strstr(after, UUID));
 }
 
+/* Whether the frame buffer with its region in LINE of /proc/iomem is taken off the GPU, and given
+ * back. */
+static gboolean is_taken_off(const char *line)
+{
+    GError *error = NULL;
+
+    make_host();
+    put_frame_buffer(line);
+    g_autofree char *link = at("/sys/bus/platform/devices/efi-framebuffer.0/driver");
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, &error));
+    g_assert_no_error(error);
+    gboolean taken = !g_file_test(link, G_FILE_TEST_IS_SYMLINK);
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_assert_cmpstr(handover->problems->str, ==, "");
+    g_autofree char *target = g_file_read_link(link, NULL);
+    g_assert_cmpstr(target, ==, "../../drivers/efi-framebuffer");
+    return taken;
+}
+
+static void test_firmware(void)
+{
+    g_assert_true(is_taken_off("  fd000000-fd3fffff : efifb"));
+    g_assert_true(is_taken_off("  fd000000-fdffffff : BOOTFB"));
+    g_assert_false(is_taken_off("  fd000000-fd3fffff : bochs-drm"));
+    g_assert_false(is_taken_off("  fc000000-fd3fffff : efifb"));
+    g_assert_false(is_taken_off("  fd000000-fe000000 : efifb"));
+    g_assert_false(is_taken_off("  fd000000+fd3fffff : efifb"));
+    g_assert_false(is_taken_off("  fd000000- : efifb"));
+}
+
 /* Killed after each record, then recovered: the picture is the one before. */
 static void kill_everywhere(gboolean worker)
 {
@@ -495,6 +527,7 @@ int main(int argc, char **argv)
     dkvm_worker_act = fake_kernel;
     g_test_add_func("/handover/users", test_users);
     g_test_add_func("/handover/lost-place", test_lost_place);
+    g_test_add_func("/handover/firmware", test_firmware);
     g_test_add_func("/handover/there-and-back", test_there_and_back);
     g_test_add_func("/handover/kill-guard", test_kill_guard);
     g_test_add_func("/handover/kill-worker", test_kill_worker);
