@@ -81,7 +81,9 @@ $(B)/$(notdir $(1)): $(B)/$(1).o $(B)/libdkvm.a
 endef
 $(foreach main,$(filter-out $(HOOK_MAIN),$(MAIN)),$(eval $(call program,$(main:.c=))))
 
-# libvirt runs it for every virtual machine: libc and nothing else.
+# libvirt runs it for every virtual machine: libc and nothing else, and that inside, so that it is started in a
+# quarter less time, and also while an upgrade of libc is half done (what cannot start ends a VM at "started").
+HOOK_LDFLAGS ?= -static-pie
 HOOK_OBJ := $(B)/qemu-hook/hook-input.o $(B)/qemu-hook/hook-scan.o
 define hook-program
 	@mkdir -p $(@D)

@@ -48,10 +48,15 @@ hook() {
     hook not_root
 }
 
-@test "libc and nothing else" {
+@test "libc and nothing else, and that inside" {
     ! sanitized || skip 'the sanitizer is a library'
-    LC_ALL=C readelf -d "$INSTALLED" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' > libraries
-    [ "$(cat libraries)" = libc.so.6 ] || fail "$(cat libraries)"
+    LC_ALL=C readelf -dlW "$INSTALLED" > headers
+    grep -q 'FLAGS_1.*PIE' headers
+    if grep -E 'NEEDED|INTERP' headers; then fail 'it needs a library'; fi
+    # What it is linked from: its own objects, no library.
+    make -C "$TOP" -nB HOOK_LDFLAGS=-static-pie B="$BATS_TEST_TMPDIR/b" "$BATS_TEST_TMPDIR/b/dkvm-hook" > commands
+    grep -- '-o [^ ]*/dkvm-hook ' commands > link
+    if grep -E ' -l[a-z]|\.a( |$)' link; then fail 'it links a library'; fi
 }
 
 @test "--help and --version: on standard error" {
