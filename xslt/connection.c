@@ -159,43 +159,65 @@ static void undefine_again(virDomainPtr domain, GError **error)
 
 /* ---- the second read ---- */
 
-/* The definition read again directly before it is stored.  With the fence of edits.h this takes two
- * turns, so it begins while the new definition is being proven, which takes about as long. */
+/* The definition read again directly before it is stored, and the changes that arrive from before
+ * that on.  Both take a turn: edits.h has to wait for its fence while the new definition is made,
+ * and the read begins while it is being proven, which takes about as long. */
 typedef struct {
     virDomainPtr domain;
-    DkvmAhead *ahead; /* NULL: it is not being read */
-    DkvmEdits *edits; /* what comes from then on */
-    char *xml;        /* NULL with an error */
+    DkvmAhead *watch, *read; /* NULL: not begun, or over */
+    DkvmEdits *edits;        /* what comes from then on */
+    char *xml;               /* NULL with an error */
     GError *error;
 } Again;
 
-static void again_clear(Again *again)
+static void forget_read(Again *again)
 {
-    g_clear_pointer(&again->ahead, dkvm_ahead_wait);
-    g_clear_pointer(&again->edits, dkvm_edits_free);
+    g_clear_pointer(&again->read, dkvm_ahead_wait);
     g_clear_pointer(&again->xml, g_free);
     g_clear_error(&again->error);
+}
+
+static void again_clear(Again *again)
+{
+    forget_read(again);
+    g_clear_pointer(&again->watch, dkvm_ahead_wait);
+    g_clear_pointer(&again->edits, dkvm_edits_free);
+}
+
+static void watch(gpointer data)
+{
+    Again *again = data;
+    again->edits = dkvm_edits_watch(again->domain);
+}
+
+static void begin_watch(Again *again)
+{
+    again_clear(again);
+    again->watch = dkvm_ahead_start(watch, again);
 }
 
 static void read_again(gpointer data)
 {
     Again *again = data;
-    again->edits = dkvm_edits_watch(again->domain);
+    if (again->watch == NULL && again->edits == NULL) {
+        watch(again);
+    }
+    g_clear_pointer(&again->watch, dkvm_ahead_wait);
     again->xml = dkvm_connection_read(again->domain, &again->error);
 }
 
-static void begin_again(Again *again)
+static void begin_read(Again *again)
 {
-    again_clear(again);
-    again->ahead = dkvm_ahead_start(read_again, again);
+    forget_read(again);
+    again->read = dkvm_ahead_start(read_again, again);
 }
 
-static void finish_again(Again *again)
+static void finish_read(Again *again)
 {
-    if (again->ahead == NULL) {
+    if (again->read == NULL) {
         read_again(again);
     }
-    g_clear_pointer(&again->ahead, dkvm_ahead_wait);
+    g_clear_pointer(&again->read, dkvm_ahead_wait);
 }
 
 /* ---- one update ---- */
@@ -211,7 +233,7 @@ static void on_nearly_done(gpointer data)
 {
     DkvmUpdate *update = data;
     if (update->store) {
-        begin_again(&update->again);
+        begin_read(&update->again);
     }
 }
 
@@ -226,8 +248,14 @@ DkvmPatched *dkvm_connection_patch(DkvmUpdate *update, DkvmPatcher *patcher, Dkv
                                    const DkvmWishes *wishes, GError **error)
 {
     g_autoptr(DkvmAsk) ask = dkvm_ask_new(update->domain, xmlDocGetRootElement(doc), facts);
-    DkvmPatchCalls calls = {.state = answer, .nearly_done = on_nearly_done, .data = update};
+    DkvmPatchCalls calls = {.state = answer,
+                            .likely = dkvm_ask_likely(ask),
+                            .nearly_done = on_nearly_done,
+                            .data = update};
     dkvm_ask_start(ask);
+    if (update->store) {
+        begin_watch(&update->again);
+    }
     update->ask = ask;
     return dkvm_patch_doc(patcher, doc, xml, strlen(xml), virDomainGetName(update->domain), &calls,
                           wishes, error);
@@ -239,12 +267,13 @@ static gboolean store_over(DkvmUpdate *update, const char *old, const char *new_
 {
     virDomainPtr domain = update->domain;
     Again *again = &update->again;
-    finish_again(again);
+    finish_read(again);
     if (again->xml == NULL) {
         g_propagate_error(error, g_steal_pointer(&again->error));
         return FALSE;
     }
-    *moved = !g_str_equal(again->xml, old);
+    /* Whoever changed it, even to what it was before: what comes now is to be counted from zero. */
+    *moved = !g_str_equal(again->xml, old) || dkvm_edits_count(again->edits) > 0;
     if (*moved) {
         return FALSE;
     }

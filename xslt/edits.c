@@ -99,6 +99,14 @@ DkvmEdits *dkvm_edits_watch(virDomainPtr domain)
     return edits;
 }
 
+guint dkvm_edits_count(DkvmEdits *edits)
+{
+    g_mutex_lock(&lock);
+    guint changes = edits->seen.changes;
+    g_mutex_unlock(&lock);
+    return changes;
+}
+
 DkvmEditsSeen dkvm_edits_seen(DkvmEdits *edits, guint changes, guint timeout_ms)
 {
     gint64 end = g_get_monotonic_time() + timeout_ms * G_TIME_SPAN_MILLISECOND;

@@ -23,6 +23,9 @@ typedef struct {
 /* Counts from here on what happens to DOMAIN; what had arrived before is not counted. */
 DkvmEdits *dkvm_edits_watch(virDomainPtr domain);
 
+/* How many have arrived, without waiting for any. */
+guint dkvm_edits_count(DkvmEdits *edits);
+
 /* What has arrived up to now; waits until there are at least CHANGES, at most TIMEOUT_MS. */
 DkvmEditsSeen dkvm_edits_seen(DkvmEdits *edits, guint changes, guint timeout_ms);
 

@@ -59,6 +59,9 @@ DkvmPatched *dkvm_patch(DkvmPatcher *patcher, const char *text, gsize length, co
 typedef struct {
     /* Asked once, when it is needed; what it returns outlives the patch. */
     const DkvmDomainState *(*state)(gpointer data);
+    /* What state() will most likely say of a domain that was never patched, to work with until it
+     * does; NULL: no idea. */
+    const DkvmDomainState *likely;
     /* The result will be another definition, and what remains is a short proof.  Comes again where
      * that took longer.  May be NULL. */
     void (*nearly_done)(gpointer data);

@@ -419,6 +419,33 @@ static gboolean is_up_to_date(const DkvmRun *run)
     return TRUE;
 }
 
+static gboolean is_same_state(const DkvmDomainState *a, const DkvmDomainState *b)
+{
+    return a->from_file == b->from_file && a->disks_empty == b->disks_empty &&
+           a->own_emulator == b->own_emulator;
+}
+
+/* The stylesheets work with what is likely of a new domain while the question is on its way; what
+ * counts is the answer. */
+static gboolean first_pass(DkvmRun *run, GError **error)
+{
+    const DkvmDomainState *likely = run->calls->likely;
+    if (run->state != NULL || likely == NULL || run->marker->present) {
+        return pass(run, error);
+    }
+    g_autoptr(GError) inner = NULL;
+    run->state = likely;
+    gboolean good = pass(run, &inner);
+    run->state = NULL;
+    if (!is_same_state(likely, dkvm_run_state(run))) {
+        return pass(run, error);
+    }
+    if (!good) {
+        g_propagate_error(error, g_steal_pointer(&inner));
+    }
+    return good;
+}
+
 /* From the original first: the same input gives the same changes.  Where it does not (another
  * version of the rules, disks that are not empty any more, what libvirt has added to its own
  * machine), all that is settled stays as it is now as long as that works; what does not work is
@@ -426,7 +453,7 @@ static gboolean is_up_to_date(const DkvmRun *run)
 gboolean dkvm_run_passes(DkvmRun *run, GError **error)
 {
     g_autoptr(GError) inner = NULL;
-    gboolean good = pass(run, &inner);
+    gboolean good = first_pass(run, &inner);
     gboolean first = run->marker->changes->list->len == 0;
     /* On another machine a device that is decided anew brings addresses of the old one. */
     gboolean anew = g_hash_table_size(run->force) > 0 && has_machine_change(run->marker->changes);

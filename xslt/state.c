@@ -106,6 +106,12 @@ void dkvm_ask_start(DkvmAsk *ask)
     }
 }
 
+const DkvmDomainState *dkvm_ask_likely(const DkvmAsk *ask)
+{
+    static const DkvmDomainState likely = {.disks_empty = DKVM_YES, .own_emulator = DKVM_UNKNOWN};
+    return ask->emulator == NULL ? &likely : NULL;
+}
+
 const DkvmDomainState *dkvm_ask_answer(gpointer data)
 {
     DkvmAsk *ask = data;

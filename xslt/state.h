@@ -18,5 +18,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmAsk, dkvm_ask_free)
 /* Begins to ask, in another thread. */
 void dkvm_ask_start(DkvmAsk *ask);
 
+/* What the answers will be for most domains that have not been patched; NULL: anybody's guess. */
+const DkvmDomainState *dkvm_ask_likely(const DkvmAsk *ask);
+
 /* The answers; asks, or waits for them.  A DkvmPatchCalls.state; ASK: DkvmAsk*. */
 const DkvmDomainState *dkvm_ask_answer(gpointer ask);

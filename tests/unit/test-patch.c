@@ -145,6 +145,52 @@ static void test_stable(gconstpointer data)
     g_assert_cmpuint(patched, >=, inputs->len * 3 * 9 / 10);
 }
 
+static const DkvmDomainState *answer(gpointer data)
+{
+    return data;
+}
+
+/* The same domain while something else than STATE is thought likely until the answer is there: XML
+ * and messages, or the refusal. */
+static char *patched_with_guess(Bench *bench, const char *text, const DkvmDomainState *likely,
+                                const DkvmDomainState *state)
+{
+    g_autoptr(GError) error = NULL;
+    DkvmWishes wishes = {0};
+    DkvmPatchCalls calls = {.state = answer, .likely = likely, .data = (gpointer)state};
+    DkvmDoc *doc = dkvm_xml_parse(text, strlen(text), "test", &error);
+    g_assert_no_error(error);
+    g_autoptr(DkvmPatched) patched =
+        dkvm_patch_doc(bench->patcher, doc, text, strlen(text), "test", &calls, &wishes, &error);
+    if (patched == NULL) {
+        return g_strdup(error->message);
+    }
+    g_ptr_array_add(patched->notes, NULL);
+    g_autofree char *notes = g_strjoinv("\n", (char **)patched->notes->pdata);
+    g_ptr_array_set_size(patched->notes, (int)patched->notes->len - 1);
+    return g_strconcat(patched->xml, notes, NULL);
+}
+
+static void test_guess(gconstpointer data)
+{
+    const Host *host = data;
+    g_auto(Bench) bench = bench_new(host);
+    guint differ = 0;
+    for (guint i = 0; i < inputs->len; i++) {
+        const Golden *golden = inputs->pdata[i];
+        g_autofree char *empty = patched_with_guess(&bench, golden->text, NULL, &as_empty);
+        g_autofree char *installed = patched_with_guess(&bench, golden->text, NULL, &as_installed);
+        g_autofree char *right =
+            patched_with_guess(&bench, golden->text, &as_installed, &as_installed);
+        g_autofree char *wrong = patched_with_guess(&bench, golden->text, &as_empty, &as_installed);
+        differ += !g_str_equal(empty, installed);
+        expect_same(golden, host, "what was likely is so", right, installed);
+        expect_same(golden, host, "what was likely is not so", wrong, installed);
+    }
+    g_test_message("%u of %u depend on it", differ, inputs->len);
+    g_assert_cmpuint(differ, >=, 20);
+}
+
 /* Patching with KEY=FIRST and then with KEY=SECOND is patching with KEY=SECOND. */
 static void check_second_wins(Bench *bench, const Golden *golden, const Host *host,
                               const DkvmDomainState *state, const char *key, const char *first,
@@ -516,6 +562,7 @@ int main(int argc, char **argv)
         }
     }
     g_test_add_data_func("/patch/way-back", &hosts[0], test_way_back);
+    g_test_add_data_func("/patch/guess", &hosts[0], test_guess);
     g_test_add_func("/patch/admin", test_admin);
     g_test_add_func("/patch/admin-refused", test_admin_refused);
     g_test_add_func("/patch/key-too-long", test_key_too_long);
