@@ -136,10 +136,7 @@ static gboolean write_state(DkvmHandover *handover, DkvmAction *action, DkvmReco
     return dkvm_journal_append(handover->journal, error, type, number, more, NULL) != 0;
 }
 
-static void add_problem(DkvmHandover *handover, const DkvmAction *action, const char *format, ...)
-    G_GNUC_PRINTF(3, 4);
-
-static void add_problem(DkvmHandover *handover, const DkvmAction *action, const char *format, ...)
+void dkvm_step_problem(DkvmHandover *handover, const DkvmAction *action, const char *format, ...)
 {
     va_list arguments;
     g_autofree char *text = NULL;
@@ -275,8 +272,8 @@ static gboolean undo_now(DkvmHandover *handover, DkvmAction *action)
         is_undone(handover, action, "undone");
         return TRUE;
     }
-    add_problem(handover, action, "%s",
-                !done ? error->message : "the kernel took it and did nothing");
+    dkvm_step_problem(handover, action, "%s",
+                      !done ? error->message : "the kernel took it and did nothing");
     return FALSE;
 }
 
@@ -288,8 +285,8 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
     if (dkvm_process_is(action->late, action->late_start)) {
         g_autofree char *where = stuck_at(action->late);
 
-        add_problem(handover, action, STUCK, action->step->name, action->target, (int)action->late,
-                    where);
+        dkvm_step_problem(handover, action, STUCK, action->step->name, action->target,
+                          (int)action->late, where);
         return FALSE;
     }
     action->late = 0;
@@ -307,8 +304,9 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
     if (!g_str_equal(now, action->post)) {
         (void)write_state(handover, action, DKVM_RECORD_FOREIGN, now, NULL);
         action->state = DKVM_ACTION_FOREIGN;
-        add_problem(handover, action, "%s of %s was changed to '%s' by somebody else and stays",
-                    action->step->name, action->target, now);
+        dkvm_step_problem(handover, action,
+                          "%s of %s was changed to '%s' by somebody else and stays",
+                          action->step->name, action->target, now);
         return TRUE;
     }
     return undo_now(handover, action);

@@ -36,9 +36,10 @@ extern const DkvmStep *const dkvm_steps[];
 /* NULL if there is none. */
 const DkvmStep *dkvm_step_find(const char *name);
 
-extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_module, dkvm_step_manager,
-    dkvm_step_session, dkvm_step_drain, dkvm_step_nvidia, dkvm_step_console, dkvm_step_firmware,
-    dkvm_step_unbind, dkvm_step_forget, dkvm_step_override, dkvm_step_bind, dkvm_step_proof;
+extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_post, dkvm_step_pre,
+    dkvm_step_module, dkvm_step_manager, dkvm_step_session, dkvm_step_drain, dkvm_step_nvidia,
+    dkvm_step_console, dkvm_step_firmware, dkvm_step_unbind, dkvm_step_forget, dkvm_step_override,
+    dkvm_step_bind, dkvm_step_proof;
 
 /* ---- for the steps ---- */
 
@@ -46,6 +47,10 @@ extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_module
  * system's reason, or DKVM_ERROR_HOST when the worker is late. */
 gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
                         const char *a, const char *b, GError **error);
+
+/* A sentence without a dot for handover->problems and the log: undone, but not as it should be. */
+void dkvm_step_problem(DkvmHandover *handover, const DkvmAction *action, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 
 /* "" if none is bound, NULL if there is no such device (any more), or another one; g_free. */
 char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf);

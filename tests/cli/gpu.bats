@@ -162,3 +162,30 @@ picture() { (cd "$DKVM_ROOT" && find sys -printf '%p %l\n' | sort && find sys -t
     moans "'desktop' in group [handoff]"
     hook 0 release
 }
+
+@test "pre.d, post.d: in the plan, run by the guard, a failing one refuses the start" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    mkdir -p "$DKVM_ROOT/etc/dkvm/pre.d" "$DKVM_ROOT/etc/dkvm/post.d"
+    printf '#!/bin/sh\necho "$0 $DKVM_NAME $DKVM_BDFS"; echo out of paper >&2; exit 5\n' >"$DKVM_ROOT/etc/dkvm/pre.d/stop-it"
+    printf '#!/bin/sh\necho "$DKVM_UUID" >"%s"\n' "$PWD/ran" >"$DKVM_ROOT/etc/dkvm/post.d/start-it"
+    chmod 755 "$DKVM_ROOT"/etc/dkvm/*.d/*
+    picture >before
+    gpu 0 plan --xml domain.xml
+    says 'run /etc/dkvm/pre.d/stop-it'
+    says 'run /etc/dkvm/post.d/start-it when all is given back'
+    [ ! -e ran ]
+    hook 1 prepare
+    moans "pre.d/stop-it failed with exit code 5; the last that it said: 'out of paper'"
+    [ "$(wc -l <err)" -eq 1 ]
+    [ "$(cat ran)" = "$UUID" ]
+    picture >after
+    diff before after
+    rm ran
+    chmod 775 "$DKVM_ROOT/etc/dkvm/pre.d/stop-it"
+    gpu 1 plan --xml domain.xml
+    says 'others than root may write it'
+    hook 1 prepare
+    moans 'nothing was touched'
+    [ ! -e ran ]
+}

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "qemu-hook/step.h"
@@ -16,6 +17,17 @@
 static char *root;
 
 /* ---- a host of files -------------------------------------------------------------------- */
+
+/* A folder in memory, since each step brings a note to disk; but programs must run in it. */
+static char *make_folder(void)
+{
+    char shm[] = "/dev/shm/dkvm-handover-XXXXXX";
+    struct statvfs st;
+
+    if (statvfs("/dev/shm", &st) == 0 && !(st.f_flag & ST_NOEXEC) && g_mkdtemp(shm))
+        return g_strdup(shm);
+    return g_dir_make_tmp("dkvm-handover-XXXXXX", NULL);
+}
 
 static char *at(const char *path)
 {
@@ -115,7 +127,7 @@ static void make_host(void)
 
 /* The firmware's frame buffer, whose region in /proc/iomem is LINE, beside a GPU with the window
  * fd000000-fdffffff. */
-static void put_frame_buffer(const char *line)
+static G_GNUC_UNUSED void put_frame_buffer(const char *line)
 {
     g_autofree char *iomem = g_strconcat("fd000000-fdffffff : 0000:01:00.0\n", line, "\n", NULL);
 

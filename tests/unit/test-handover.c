@@ -270,10 +270,20 @@ static void test_firmware(void)
     g_assert_false(is_taken_off("  fd000000- : efifb"));
 }
 
+static void put_program(const char *path)
+{
+    g_autofree char *full = at(path);
+
+    put(path, "#!/bin/sh\nexit 0\n");
+    g_assert_cmpint(chmod(full, 0755), ==, 0);
+}
+
 /* Killed after each record, then recovered: the picture is the one before. */
 static void kill_everywhere(gboolean worker)
 {
     make_host();
+    put_program("/etc/dkvm/pre.d/one");
+    put_program("/etc/dkvm/post.d/one");
     kill_at = 0;
     g_assert_true(cycle(TRUE));
     g_autofree char *before = picture();
@@ -295,7 +305,7 @@ static void kill_everywhere(gboolean worker)
 
         g_assert_cmpstr(after, ==, before);
         count++;
-        more = worker ? kill_at < 70 : !lived;
+        more = worker ? kill_at < 80 : !lived;
     }
     kill_at = 0;
     g_test_message("killed the %s after each of %u records", worker ? "worker" : "guard", count);
@@ -517,9 +527,7 @@ static void test_wedged(void)
 
 int main(int argc, char **argv)
 {
-    char shm[] = "/dev/shm/dkvm-handover-XXXXXX"; /* each step brings a note to disk */
-    g_autofree char *folder =
-        g_mkdtemp(shm) ? g_strdup(shm) : g_dir_make_tmp("dkvm-handover-XXXXXX", NULL);
+    g_autofree char *folder = make_folder();
 
     root = g_build_filename(folder, "root", NULL);
     g_assert_true(g_setenv("DKVM_ROOT", root, TRUE));
