@@ -20,6 +20,7 @@
 #define LINE_MAX_BYTES 4096
 #define NAME_MAX_BYTES 255
 #define OSK_LENGTH 64
+#define MAX_SERVICES 16
 
 /* ---- values ------------------------------------------------------------------------------- */
 
@@ -169,6 +170,46 @@ static gboolean set_holders(DkvmConfig *config, GKeyFile *file, const char *grou
     return set_refuse(file, group, key, "terminate", &config->holders_terminate);
 }
 
+/* Units that the host or the hand-over itself stands on; a display manager is "desktop". */
+static gboolean is_needed_unit(const char *unit)
+{
+    static const char *const prefixes[] = {
+        "systemd-",          "dbus",        "libvirt",      "virtqemud",
+        "virtlogd",          "virtlockd",   "virtproxyd",   "virtnetworkd",
+        "virtnodedevd",      "virtsecretd", "virtstoraged", "virtinterfaced",
+        "virtnwfilterd",     "ssh",         "dkvm",         "user@",
+        "user-runtime-dir@", "elogind",     "seatd",        "display-manager."};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(prefixes); i++) {
+        if (g_str_has_prefix(unit, prefixes[i]))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* systemd.unit(5), without escapes and templates. */
+static gboolean is_service(const char *unit)
+{
+    return g_regex_match_simple(
+               "\\A[A-Za-z0-9_][A-Za-z0-9:_.@-]{0,200}(?<!@)\\.(service|socket)\\z", unit, 0, 0) &&
+           !is_needed_unit(unit);
+}
+
+static gboolean set_services(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
+{
+    g_auto(GStrv) units = g_key_file_get_string_list(file, group, key, NULL, NULL);
+
+    if (!units || g_strv_length(units) > MAX_SERVICES)
+        return FALSE;
+    for (char **unit = units; *unit; unit++) {
+        if (!is_service(g_strstrip(*unit)))
+            return FALSE;
+    }
+    g_strfreev(config->handoff_services);
+    config->handoff_services = g_steal_pointer(&units);
+    return TRUE;
+}
+
 static const struct Key {
     const char *group, *key, *allowed;
     Setter *set;
@@ -181,6 +222,10 @@ static const struct Key {
     {"handoff", "domains", "darwin, marked or all", set_domains},
     {"handoff", "desktop", "refuse or stop", set_desktop},
     {"handoff", "holders", "refuse or terminate", set_holders},
+    {"handoff", "services",
+     "at most 16 names NAME.service or NAME.socket separated by ';', none that the host stands on "
+     "(systemd-*, dbus*, libvirt*, virt*d, ssh*, dkvm*, user@*, display-manager.service)",
+     set_services},
     {"smc", "osk", "exactly 64 printable ASCII characters without a comma", set_osk},
 };
 
@@ -409,6 +454,7 @@ static DkvmConfig *config_new(void)
 
     config->match = DKVM_MATCH_MACOS;
     config->names = g_new0(char *, 1);
+    config->handoff_services = g_new0(char *, 1);
     config->first_boot_restart = TRUE;
     config->settle_seconds = 1.5;
     config->osk = g_strdup(DKVM_DEFAULT_OSK);
@@ -437,6 +483,7 @@ void dkvm_config_free(DkvmConfig *config)
     if (!config)
         return;
     g_strfreev(config->names);
+    g_strfreev(config->handoff_services);
     g_free(config->model);
     g_free(config->osk);
     g_free(config);

@@ -29,6 +29,7 @@ typedef struct {
     DkvmHandoffDomains handoff_domains; /* [handoff] domains */
     gboolean desktop_stop;              /* [handoff] desktop = stop; default refuse */
     gboolean holders_terminate;         /* [handoff] holders = terminate; default refuse */
+    char **handoff_services;            /* [handoff] services: unit names; empty list: none */
 } DkvmConfig;
 
 /* Reads the configuration below the root prefix.  Returns a new object or NULL with

@@ -115,12 +115,25 @@ static char *unit_path(GDBusConnection *bus, const char *unit, GError **error)
     return path;
 }
 
-char *dkvm_bus_unit_state(const char *unit)
+static char *unit_property(const char *unit, const char *property)
 {
     g_autoptr(GDBusConnection) bus = connect_bus(NULL);
     g_autofree char *path = bus ? unit_path(bus, unit, NULL) : NULL;
 
-    return path ? string_property(bus, SYSTEMD, path, SYSTEMD ".Unit", "ActiveState") : NULL;
+    return path ? string_property(bus, SYSTEMD, path, SYSTEMD ".Unit", property) : NULL;
+}
+
+char *dkvm_bus_unit_state(const char *unit)
+{
+    return unit_property(unit, "ActiveState");
+}
+
+/* LoadUnit() gives an object for every name. */
+gboolean dkvm_bus_unit_exists(const char *unit)
+{
+    g_autofree char *state = unit_property(unit, "LoadState");
+
+    return state && !g_str_equal(state, "not-found");
 }
 
 gboolean dkvm_bus_is_stopping(void)

@@ -16,6 +16,8 @@ int dkvm_bus_inhibit(const char *why, GError **error);
 
 /* "active", "inactive", "failed" ...; NULL: systemd cannot be asked.  g_free. */
 char *dkvm_bus_unit_state(const char *unit);
+/* systemd has a file of UNIT. */
+gboolean dkvm_bus_unit_exists(const char *unit);
 /* Stops or starts UNIT and waits at most MILLISECONDS until it is inactive (or failed), or active.
  * Errors: DKVM_ERROR_REFUSED. */
 gboolean dkvm_bus_stop_unit(const char *unit, guint milliseconds, GError **error);

@@ -9,6 +9,7 @@
 #include "lib/paths.h"
 #include "qemu-hook/bus.h"
 #include "qemu-hook/crash.h"
+#include "qemu-hook/services.h"
 #include "qemu-hook/step.h"
 #include "qemu-hook/users.h"
 #include "udev/host-private.h"
@@ -94,7 +95,8 @@ static void sort_user(DkvmPlan *plan, Users *users, const char *bdf, const DkvmU
         note_user(users->guarded, bdf, user);
         break;
     case DKVM_USER_OTHER:
-        note_user(users->others, bdf, user);
+        if (!dkvm_services_stop(plan, user->unit))
+            note_user(users->others, bdf, user);
         break;
     }
 }

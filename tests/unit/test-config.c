@@ -98,6 +98,7 @@ static void assert_defaults(const DkvmConfig *config)
     g_assert_true(config->first_boot_restart);
     g_assert_null(config->model);
     g_assert_cmpfloat(config->settle_seconds, ==, 1.5);
+    g_assert_cmpuint(g_strv_length(config->handoff_services), ==, 0);
 }
 
 static void test_missing(void)
@@ -185,6 +186,48 @@ static void test_unknown(void)
     clear();
     put("dkvm.conf.d/10-a.conf", "[smc]\nkey=x\n");
     expect_error(DKVM_ERROR_INPUT, "dkvm.conf.d/10-a.conf", "[smc]", "'key'", NULL);
+}
+
+static void test_services(void)
+{
+    static const char *const units[] = {"a",
+                                        "a.timer",
+                                        "a.service;;b.service",
+                                        "a@.service",
+                                        "-a.service",
+                                        "../a.service",
+                                        "a b.service",
+                                        "a.service b.service",
+                                        "a\\x2d.service",
+                                        "systemd-logind.service",
+                                        "dbus.socket",
+                                        "dbus-broker.service",
+                                        "libvirtd.service",
+                                        "virtqemud.socket",
+                                        "virtnodedevd.service",
+                                        "ssh.service",
+                                        "sshd.service",
+                                        "dkvm-guard@x.service",
+                                        "user@1000.service",
+                                        "display-manager.service"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(units); i++) {
+        g_autofree char *text = g_strdup_printf("[handoff]\nservices = x.service;%s\n", units[i]);
+
+        expect_bad(text, "'services'", "[handoff]");
+    }
+    g_autoptr(GString) many = g_string_new("[handoff]\nservices = ");
+
+    for (int i = 0; i < 16; i++)
+        g_string_append(many, "a.service;");
+    dkvm_config_free(load_text(many->str));
+    g_string_append(many, "a.service");
+    expect_bad(many->str, "'services'", "at most 16");
+    g_autoptr(DkvmConfig) good =
+        load_text("[handoff]\nservices = a.service ; b-c_d@e.socket;virtiofsd.service\n");
+    g_assert_cmpuint(g_strv_length(good->handoff_services), ==, 3);
+    g_assert_cmpstr(good->handoff_services[0], ==, "a.service");
+    g_assert_cmpstr(good->handoff_services[1], ==, "b-c_d@e.socket");
 }
 
 static void test_values(void)
@@ -349,6 +392,7 @@ static void test_shipped(void)
     g_assert_nonnull(strstr(active, "\nnames =\n"));
     g_assert_nonnull(strstr(active, "\nfirst-boot = restart\n"));
     g_assert_nonnull(strstr(active, "\nmodel =\n"));
+    g_assert_nonnull(strstr(active, "\nservices =\n"));
     g_assert_nonnull(strstr(active, "\nsettle-seconds = 1.5\n"));
     uncommented = load_text(active);
     assert_defaults(uncommented);
@@ -371,6 +415,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/cleared", test_cleared);
     g_test_add_func("/config/unknown", test_unknown);
     g_test_add_func("/config/values", test_values);
+    g_test_add_func("/config/services", test_services);
     g_test_add_func("/config/limits", test_limits);
     g_test_add_func("/config/osk", test_osk);
     g_test_add_func("/config/osk-secret", test_osk_secret);

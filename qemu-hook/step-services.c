@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* services: units that hold a GPU as long as they run are stopped for the hand-over and started
+ * again in reverse: those that the admin lists in dkvm.conf, and where nvidia's driver has a device
+ * its own two, which keep it open (facts/handoff.md F05).  Only what was active is started. */
+#include <string.h>
+
+#include "qemu-hook/bus.h"
+#include "qemu-hook/services.h"
+#include "qemu-hook/step.h"
+#include "qemu-hook/users.h"
+
+#define ACTIVE "active"
+#define INACTIVE "inactive"
+#define UNIT_MS 10000
+
+static const char *const of_nvidia[] = {"nvidia-persistenced.service", "nvidia-powerd.service",
+                                        NULL};
+
+static gboolean has_nvidia(const DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->targets->len; i++) {
+        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+
+        if (g_strcmp0(device->driver, "nvidia") == 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+gboolean dkvm_services_stop(const DkvmPlan *plan, const char *unit)
+{
+    if (!dkvm_bus_has_systemd())
+        return FALSE;
+    return g_strv_contains((const char *const *)plan->config->handoff_services, unit) ||
+           (g_strv_contains(of_nvidia, unit) && has_nvidia(plan));
+}
+
+/* Of systemd's states (systemctl(1)) those in which a unit has processes, or soon will; NULL: it
+ * cannot be asked. */
+static const char *state_of(const char *unit)
+{
+    static const char *const up[] = {"active", "activating", "reloading", "refreshing", NULL};
+    g_autofree char *state = dkvm_bus_unit_state(unit);
+
+    if (!state)
+        return NULL;
+    return g_strv_contains(up, state) ? ACTIVE : INACTIVE;
+}
+
+static gboolean is_planned(const DkvmPlan *plan, const char *unit)
+{
+    for (guint i = 0; i < plan->actions->len; i++) {
+        const DkvmAction *action = g_ptr_array_index(plan->actions, i);
+
+        if (action->step == &dkvm_step_services && g_str_equal(action->target, unit))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void plan_unit(DkvmPlan *plan, const char *unit)
+{
+    if (!is_planned(plan, unit) && g_strcmp0(state_of(unit), ACTIVE) == 0)
+        dkvm_plan_add(plan, &dkvm_step_services, unit, ACTIVE, INACTIVE);
+}
+
+static void plan_listed(DkvmPlan *plan, const char *unit)
+{
+    g_autofree char *manager = dkvm_display_manager();
+
+    if (g_strcmp0(manager, unit) == 0)
+        dkvm_plan_refuse(plan,
+                         "Take it out of \"services\" in /etc/dkvm/dkvm.conf, and write \"desktop "
+                         "= stop\" if that is what is meant.",
+                         "%s is the display manager of this host.", unit);
+    else if (!dkvm_bus_unit_exists(unit))
+        dkvm_plan_note(plan, "This host has no unit %s, which \"services\" in dkvm.conf names.",
+                       unit);
+    else
+        plan_unit(plan, unit);
+}
+
+static void plan(DkvmPlan *plan)
+{
+    char **listed = plan->config->handoff_services;
+
+    if (!dkvm_bus_has_systemd()) {
+        if (*listed)
+            dkvm_plan_note(plan, "This host is not run by systemd: \"services\" in dkvm.conf has "
+                                 "no effect.");
+        return;
+    }
+    for (char **unit = listed; *unit; unit++)
+        plan_listed(plan, *unit);
+    for (gsize i = 0; of_nvidia[i] && has_nvidia(plan); i++)
+        plan_unit(plan, of_nvidia[i]);
+}
+
+/* Where systemd cannot be asked it is as we left it, and the undoing says that it cannot. */
+static char *look(DkvmHandover *handover, const DkvmAction *action)
+{
+    const char *state = action->over ? action->pre : state_of(action->target);
+
+    return g_strdup(state ? state : action->post);
+}
+
+static gboolean apply(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    return dkvm_bus_stop_unit(action->target, action->step->deadline, error);
+}
+
+/* Nothing is started on a host that goes down. */
+static gboolean undo(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    if (dkvm_bus_is_stopping()) {
+        ((DkvmAction *)action)->over = TRUE;
+        return TRUE;
+    }
+    return dkvm_bus_start_unit_and_wait(action->target, action->step->deadline, error);
+}
+
+static char *text(const DkvmAction *action)
+{
+    return g_strdup_printf("stop %s", action->target);
+}
+
+const DkvmStep dkvm_step_services = {
+    .name = "services",
+    .deadline = UNIT_MS,
+    .plan = plan,
+    .look = look,
+    .apply = apply,
+    .undo = undo,
+    .text = text,
+};

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* qemu-hook/step-services.c, with a systemd of files in place of qemu-hook/bus.c: a file for each
+ * unit, with its state in it. */
+#include <glib.h>
+
+#include "qemu-hook/bus.h"
+#include "qemu-hook/users.h"
+#include "tests/unit/handover-run.h"
+
+static gboolean has_systemd = TRUE, is_stopping, is_silent, cannot_start, stops_late;
+
+/* ---- systemd ---------------------------------------------------------------------------- */
+
+static char *unit_file(const char *unit)
+{
+    return g_strconcat(root, "/systemd/", unit, NULL);
+}
+
+static void note(const char *what, const char *unit)
+{
+    g_autofree char *path = at("/log"), *old = read_word(path);
+    g_autofree char *text = g_strdup_printf("%s%s%s %s", old, *old ? "; " : "", what, unit);
+
+    g_assert_true(g_file_set_contents(path, text, -1, NULL));
+}
+
+gboolean dkvm_bus_has_systemd(void)
+{
+    return has_systemd;
+}
+
+gboolean dkvm_bus_unit_exists(const char *unit)
+{
+    g_autofree char *path = unit_file(unit);
+
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+char *dkvm_bus_unit_state(const char *unit)
+{
+    g_autofree char *path = unit_file(unit);
+
+    if (is_silent)
+        return NULL;
+    return dkvm_bus_unit_exists(unit) ? read_word(path) : g_strdup("inactive");
+}
+
+/* With the unit its process goes, which is the one that test_holders() puts there. */
+gboolean dkvm_bus_stop_unit(const char *unit, guint milliseconds, GError **error)
+{
+    g_autofree char *path = unit_file(unit), *process = at("/proc/77");
+
+    note("stop", unit);
+    g_assert_true(g_file_set_contents(path, stops_late ? "deactivating" : "failed", -1, NULL));
+    remove_tree(process);
+    if (stops_late)
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "cannot stop %s: late", unit);
+    return !stops_late;
+}
+
+gboolean dkvm_bus_start_unit_and_wait(const char *unit, guint milliseconds, GError **error)
+{
+    g_autofree char *path = unit_file(unit);
+
+    note("start", unit);
+    if (cannot_start || is_silent) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "cannot start %s: test", unit);
+        return FALSE;
+    }
+    return g_file_set_contents(path, "active", -1, NULL);
+}
+
+gboolean dkvm_bus_start_unit(const char *unit, GError **error)
+{
+    return FALSE;
+}
+
+gboolean dkvm_bus_is_stopping(void)
+{
+    return is_stopping;
+}
+
+int dkvm_bus_inhibit(const char *why, GError **error)
+{
+    return dup(STDIN_FILENO);
+}
+
+gboolean dkvm_bus_end_session(const char *session, guint milliseconds, GError **error)
+{
+    return FALSE;
+}
+
+char *dkvm_bus_shutdown_blocker(void)
+{
+    return NULL;
+}
+
+/* ---- the host --------------------------------------------------------------------------- */
+
+static void put_unit(const char *unit, const char *state)
+{
+    g_autofree char *path = g_strconcat("/systemd/", unit, NULL);
+
+    put(path, state);
+}
+
+static void put_services(const char *services)
+{
+    g_autofree char *text = g_strdup_printf("[handoff]\nservices = %s\n", services);
+
+    put("/etc/dkvm/dkvm.conf", text);
+}
+
+static void make_services(void)
+{
+    make_host();
+    put_unit("a.service", "active");
+    put_unit("a.socket", "activating");
+    put_unit("off.service", "inactive");
+    put_unit("nvidia-persistenced.service", "active");
+    put_unit("nvidia-powerd.service", "failed");
+    put_services("a.socket; a.service;off.service;none.service");
+}
+
+static void put_nvidia(void)
+{
+    put("/sys/bus/pci/drivers/nvidia/x", "");
+    put_device("0000:01:00.0", "0x030000\n", "nvidia", 11);
+    put("/proc/driver/nvidia/gpus/0000:01:00.0/unbindLock", "0\n");
+}
+
+static void expect_log(const char *wanted)
+{
+    g_autofree char *path = at("/log"), *got = read_word(path);
+
+    g_assert_cmpstr(got, ==, wanted);
+    (void)g_unlink(path);
+}
+
+static void expect_state(const char *unit, const char *wanted)
+{
+    g_autofree char *path = unit_file(unit), *got = read_word(path);
+
+    g_assert_cmpstr(got, ==, wanted);
+}
+
+/* ---- tests ------------------------------------------------------------------------------ */
+
+static void test_there_and_back(void)
+{
+    make_services();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    expect_log("stop a.socket; stop a.service");
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_assert_cmpstr(handover->problems->str, ==, "");
+    expect_log("start a.service; start a.socket");
+    expect_state("off.service", "inactive");
+    expect_state("a.service", "active");
+}
+
+static void test_nvidia(void)
+{
+    make_services();
+    put_nvidia();
+    put_services("a.service;nvidia-persistenced.service");
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    expect_log("stop a.service; stop nvidia-persistenced.service");
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    expect_log("start nvidia-persistenced.service; start a.service");
+    expect_state("nvidia-powerd.service", "failed");
+}
+
+/* What a service holds that will be stopped is in nobody's way; what another one holds is. */
+static void test_holders(void)
+{
+    const char *node = "/sys/devices/pci0000:00/0000:01:00.0/drm/card1";
+    g_autofree char *number = g_strconcat(node, "/dev", NULL);
+
+    make_services();
+    put(number, "1:3\n");
+    put("/proc/77/comm", "daemon\n");
+    put("/proc/77/cgroup", "0::/system.slice/a.service\n");
+    put_link("/proc/77/fd/5", "/dev/null");
+    put_services("off.service");
+    g_autofree char *text = refusal();
+    g_assert_nonnull(strstr(text, "Programs use it: daemon (77, a.service)"));
+    put_services("a.service");
+    g_autoptr(DkvmHandover) handover = must_load();
+    g_assert_true(prepare(handover, NULL));
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    expect_log("stop a.service; start a.service");
+    /* Nor where nothing stops it. */
+    put("/proc/77/comm", "daemon\n");
+    put("/proc/77/cgroup", "0::/system.slice/a.service\n");
+    put_link("/proc/77/fd/5", "/dev/null");
+    has_systemd = FALSE;
+    g_autofree char *none = refusal();
+    has_systemd = TRUE;
+    g_assert_nonnull(none);
+    put("/proc/77/cgroup", "0::/system.slice/nvidia-persistenced.service\n");
+    g_autofree char *other = refusal();
+    g_assert_nonnull(strstr(other, "nvidia-persistenced.service"));
+    put_nvidia();
+    g_autofree char *fine = refusal();
+    g_assert_cmpstr(fine, ==, NULL);
+}
+
+static void test_notes(void)
+{
+    make_services();
+    put_link("/etc/systemd/system/display-manager.service", "/lib/systemd/system/off.service");
+    {
+        g_autoptr(DkvmWants) wants = NULL;
+        g_autoptr(DkvmConfig) config = NULL;
+        g_autoptr(DkvmPlan) plan = must_plan(&wants, &config);
+        g_autofree char *text = dkvm_plan_text(plan);
+
+        g_assert_nonnull(strstr(text, "This host has no unit none.service"));
+        g_assert_nonnull(strstr(text, "off.service is the display manager of this host."));
+        g_assert_nonnull(strstr(text, ". stop a.socket\n"));
+        g_assert_cmpint(plan->refusals->len, ==, 1);
+    }
+    has_systemd = FALSE;
+    g_autoptr(DkvmWants) wants = NULL;
+    g_autoptr(DkvmConfig) config = NULL;
+    g_autoptr(DkvmPlan) plan = must_plan(&wants, &config);
+    g_autofree char *text = dkvm_plan_text(plan);
+    has_systemd = TRUE;
+    g_assert_nonnull(strstr(text, "not run by systemd"));
+    g_assert_null(strstr(text, "stop a"));
+}
+
+/* One that does not stop in time: the start is refused, and it is started again. */
+static void test_late(void)
+{
+    GError *error = NULL;
+
+    make_services();
+    stops_late = TRUE;
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_false(prepare(handover, &error));
+    stops_late = FALSE;
+    g_assert_nonnull(strstr(error->message, "a.socket"));
+    g_error_free(error);
+    g_assert_cmpint(handover->phase, ==, DKVM_PHASE_CLOSED);
+    expect_log("stop a.socket; start a.socket");
+    expect_state("a.socket", "active");
+}
+
+/* Neither one that cannot be started nor a systemd that does not answer is forgotten. */
+static void test_again(void)
+{
+    gboolean *flags[] = {&cannot_start, &is_silent};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(flags); i++) {
+        make_services();
+        g_autoptr(DkvmHandover) handover = must_load();
+
+        g_assert_true(prepare(handover, NULL));
+        *flags[i] = TRUE;
+        g_assert_false(dkvm_handover_restore(handover, "test"));
+        *flags[i] = FALSE;
+        g_assert_nonnull(strstr(handover->problems->str, "cannot start a.service"));
+        assert_home();
+        g_assert_true(dkvm_handover_restore(handover, "again"));
+        expect_state("a.service", "active");
+        expect_state("a.socket", "active");
+    }
+}
+
+static void test_host_goes_down(void)
+{
+    make_services();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    is_stopping = TRUE;
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    is_stopping = FALSE;
+    expect_log("stop a.socket; stop a.service");
+}
+
+/* Started by somebody else meanwhile: nothing to do. */
+static void test_started_by_hand(void)
+{
+    make_services();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    put_unit("a.service", "reloading");
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_assert_cmpstr(handover->problems->str, ==, "");
+    expect_log("stop a.socket; stop a.service; start a.socket");
+}
+
+static void test_kill(void)
+{
+    gboolean lived = FALSE;
+    guint killed = 0;
+
+    for (guint32 number = 1; !lived; number++) {
+        make_services();
+        put_unit("a.socket", "active");
+        lived = cycle(number);
+        recover();
+        killed += !lived;
+        assert_home();
+        expect_state("a.service", "active");
+        expect_state("a.socket", "active");
+        expect_state("off.service", "inactive");
+    }
+    g_assert_cmpuint(killed, >, 50);
+}
+
+static void add(void)
+{
+    g_test_add_func("/services/there-and-back", test_there_and_back);
+    g_test_add_func("/services/nvidia", test_nvidia);
+    g_test_add_func("/services/holders", test_holders);
+    g_test_add_func("/services/notes", test_notes);
+    g_test_add_func("/services/late", test_late);
+    g_test_add_func("/services/again", test_again);
+    g_test_add_func("/services/host-goes-down", test_host_goes_down);
+    g_test_add_func("/services/started-by-hand", test_started_by_hand);
+    g_test_add_func("/services/kill", test_kill);
+}
+
+int main(int argc, char **argv)
+{
+    return run_below_root(add, argc, argv);
+}
