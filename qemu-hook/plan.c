@@ -27,6 +27,7 @@ void dkvm_plan_free(DkvmPlan *plan)
     g_clear_pointer(&plan->actions, g_ptr_array_unref);
     g_clear_pointer(&plan->refusals, g_ptr_array_unref);
     g_clear_pointer(&plan->notes, g_ptr_array_unref);
+    dkvm_mappings_free(plan->mappings);
     dkvm_host_free(plan->host);
     g_free(plan);
 }
@@ -181,6 +182,7 @@ DkvmPlan *dkvm_plan_new(const DkvmWants *wants, const DkvmConfig *config, GError
     plan->host = dkvm_host_read(error);
     if (!plan->host)
         return NULL;
+    plan->mappings = dkvm_mappings_read();
     find_targets(plan);
     list_devices(plan);
     dkvm_preflight(plan);

@@ -5,6 +5,7 @@
 #include "lib/config.h"
 #include "qemu-hook/handover.h"
 #include "qemu-hook/wants.h"
+#include "udev/mappings.h"
 
 typedef struct {
     char *text; /* a sentence */
@@ -15,11 +16,12 @@ typedef struct DkvmPlan {
     const DkvmWants *wants;
     const DkvmConfig *config;
     DkvmHost *host;
-    GPtrArray *targets;  /* of DkvmDevice, in the order in which they leave: GPUs last */
-    GPtrArray *devices;  /* of DkvmTaken, the same */
-    GPtrArray *actions;  /* of DkvmAction */
-    GPtrArray *refusals; /* of DkvmRefusal; empty: it can be done */
-    GPtrArray *notes;    /* sentences (char *) worth knowing */
+    DkvmMappings *mappings; /* of all processes, when the plan was made */
+    GPtrArray *targets;     /* of DkvmDevice, in the order in which they leave: GPUs last */
+    GPtrArray *devices;     /* of DkvmTaken, the same */
+    GPtrArray *actions;     /* of DkvmAction */
+    GPtrArray *refusals;    /* of DkvmRefusal; empty: it can be done */
+    GPtrArray *notes;       /* sentences (char *) worth knowing */
 } DkvmPlan;
 
 /* The whole plan: devices, preflight, actions of every step.  WANTS and CONFIG must outlive it.

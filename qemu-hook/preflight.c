@@ -152,11 +152,16 @@ static void check_holders(DkvmPlan *plan)
 #endif
     for (guint i = 0; i < plan->targets->len; i++) {
         const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
-        g_autoptr(GPtrArray) users = dkvm_users(device);
+        g_autoptr(GPtrArray) users = dkvm_users(device, plan->mappings);
 
         for (guint k = 0; k < users->len; k++)
             sort_user(plan, &sorted, device->name, g_ptr_array_index(users, k));
     }
+    if (plan->mappings->stuck)
+        dkvm_plan_note(plan,
+                       "Process %d hangs in the kernel; what it and those after it have in their "
+                       "memory is not known.",
+                       (int)plan->mappings->stuck);
     judge_users(plan, &sorted);
     check_created(plan, &sorted);
     check_blocker(plan, &sorted);

@@ -27,7 +27,8 @@
 static gboolean desktop_holds(const DkvmPlan *plan)
 {
     for (guint i = 0; i < plan->targets->len; i++) {
-        g_autoptr(GPtrArray) users = dkvm_users(g_ptr_array_index(plan->targets, i));
+        g_autoptr(GPtrArray) users =
+            dkvm_users(g_ptr_array_index(plan->targets, i), plan->mappings);
 
         for (guint k = 0; k < users->len; k++) {
             const DkvmUser *user = g_ptr_array_index(users, k);
@@ -119,7 +120,8 @@ static void plan_session(DkvmPlan *plan)
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
     for (guint i = 0; plan->config->desktop_stop && i < plan->targets->len; i++) {
-        g_autoptr(GPtrArray) users = dkvm_users(g_ptr_array_index(plan->targets, i));
+        g_autoptr(GPtrArray) users =
+            dkvm_users(g_ptr_array_index(plan->targets, i), plan->mappings);
 
         for (guint k = 0; k < users->len; k++) {
             const DkvmUser *user = g_ptr_array_index(users, k);
@@ -181,7 +183,7 @@ static void plan_drain(DkvmPlan *plan)
 
     for (guint i = 0; policy && i < plan->targets->len; i++) {
         const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
-        g_autoptr(GPtrArray) users = dkvm_users(device);
+        g_autoptr(GPtrArray) users = dkvm_users(device, plan->mappings);
 
         if (users->len > 0)
             dkvm_plan_add(plan, &dkvm_step_drain, device->name, policy, FREE);
@@ -235,7 +237,7 @@ static gboolean drain(const DkvmAction *action, const DkvmDevice *device, int nu
     g_autoptr(GHashTable) told = g_hash_table_new(NULL, NULL);
 
     for (;;) {
-        g_autoptr(GPtrArray) users = dkvm_users(device);
+        g_autoptr(GPtrArray) users = dkvm_users(device, NULL);
         gint64 left = (end - g_get_monotonic_time()) / 1000;
 
         if (users->len == 0)
@@ -263,7 +265,7 @@ static gboolean apply_drain(DkvmHandover *handover, const DkvmAction *action, GE
         ((DkvmAction *)action)->over = TRUE;
         return TRUE;
     }
-    g_autoptr(GPtrArray) users = dkvm_users(&device);
+    g_autoptr(GPtrArray) users = dkvm_users(&device, NULL);
     g_autofree char *who =
         users->len > 0 ? dkvm_user_text(g_ptr_array_index(users, 0)) : g_strdup("somebody");
 

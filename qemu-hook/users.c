@@ -138,10 +138,11 @@ static void user_free(DkvmUser *user)
     g_free(user);
 }
 
-GPtrArray *dkvm_users(const DkvmDevice *device)
+GPtrArray *dkvm_users(const DkvmDevice *device, const DkvmMappings *mappings)
 {
     GPtrArray *users = g_ptr_array_new_with_free_func((GDestroyNotify)user_free);
-    g_autoptr(GPtrArray) holders = dkvm_holders(device, NULL);
+    g_autoptr(DkvmMappings) now = mappings ? NULL : dkvm_mappings_read();
+    g_autoptr(GPtrArray) holders = dkvm_holders_with(device, mappings ? mappings : now, NULL);
 
     for (guint i = 0; i < holders->len; i++) {
         const DkvmHolder *holder = g_ptr_array_index(holders, i);
@@ -154,6 +155,7 @@ GPtrArray *dkvm_users(const DkvmDevice *device)
         user->start = dkvm_process_start(holder->pid);
         user->command = g_strdup(holder->command);
         user->node = g_strdup(holder->node);
+        user->mapped = holder->mapped;
         user->unit = unit_of(holder->pid);
         user->kind = kind_of(user);
         g_ptr_array_add(users, user);
@@ -163,13 +165,14 @@ GPtrArray *dkvm_users(const DkvmDevice *device)
 
 char *dkvm_user_text(const DkvmUser *user)
 {
-    return g_strdup_printf("%s (%d%s%s) has %s open", user->command, (int)user->pid,
-                           *user->unit ? ", " : "", user->unit, user->node);
+    return g_strdup_printf("%s (%d%s%s) has %s %s", user->command, (int)user->pid,
+                           *user->unit ? ", " : "", user->unit, user->node,
+                           user->mapped ? "mapped" : "open");
 }
 
 char *dkvm_users_text(const DkvmDevice *device)
 {
-    g_autoptr(GPtrArray) users = dkvm_users(device);
+    g_autoptr(GPtrArray) users = dkvm_users(device, NULL);
     GString *text = g_string_new(NULL);
 
     for (guint i = 0; i < users->len; i++) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "udev/host.h"
+#include "udev/mappings.h"
 
 typedef enum {
     DKVM_USER_GUEST,     /* has /dev/vfio/... open */
@@ -18,12 +19,14 @@ typedef struct {
     pid_t pid;
     guint64 start;
     char *command, *node;
-    char *unit; /* "lightdm.service", "session-2.scope"; "" unknown */
+    gboolean mapped; /* the node is in its memory only, not open */
+    char *unit;      /* "lightdm.service", "session-2.scope"; "" unknown */
 } DkvmUser;
 
-/* A new array (of DkvmUser, owned): one entry for each process and node.  Who has a node open that
- * only hangs up when the device goes (input, raw USB) is not in it. */
-GPtrArray *dkvm_users(const DkvmDevice *device);
+/* A new array (of DkvmUser, owned): one entry for each process and node that it has open or, by
+ * MAPPINGS, in its memory (NULL: looked up now).  Who has a node open that only hangs up when the
+ * device goes (input, raw USB) is not in it. */
+GPtrArray *dkvm_users(const DkvmDevice *device, const DkvmMappings *mappings);
 
 /* The display manager's unit, "lightdm.service"; NULL: this host has none.  g_free. */
 char *dkvm_display_manager(void);

@@ -153,7 +153,42 @@ static gboolean look_into(int all, const char *name, GHashTable *nodes, GPtrArra
     return allowed;
 }
 
+static gboolean is_found(const GPtrArray *found, const DkvmMapping *mapping)
+{
+    for (guint i = 0; i < found->len; i++) {
+        const DkvmHolder *holder = g_ptr_array_index(found, i);
+
+        if (holder->pid == mapping->pid && g_str_equal(holder->node, mapping->node))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void add_mapped(GPtrArray *found, GHashTable *nodes, const DkvmMapping *mapping)
+{
+    gpointer key = key_of(mapping->major_number, mapping->minor_number, mapping->block), hangs_up;
+    g_autofree char *path = g_strdup_printf("/proc/%d/comm", (int)mapping->pid);
+
+    if (!g_hash_table_lookup_extended(nodes, key, NULL, &hangs_up) || is_found(found, mapping))
+        return;
+    g_autofree char *command = dkvm_host_text(path, 64);
+    DkvmHolder *holder = g_new0(DkvmHolder, 1);
+
+    holder->pid = mapping->pid;
+    holder->mapped = TRUE;
+    holder->hangs_up = GPOINTER_TO_INT(hangs_up);
+    holder->command = g_strchomp(g_utf8_make_valid(command ? command : "", -1));
+    holder->node = g_strdup(mapping->node);
+    g_ptr_array_add(found, holder);
+}
+
 GPtrArray *dkvm_holders(const DkvmDevice *device, gboolean *complete)
+{
+    return dkvm_holders_with(device, NULL, complete);
+}
+
+GPtrArray *dkvm_holders_with(const DkvmDevice *device, const DkvmMappings *mappings,
+                             gboolean *complete)
 {
     GPtrArray *found = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
     g_autoptr(GHashTable) nodes = g_hash_table_new(NULL, NULL);
@@ -172,6 +207,8 @@ GPtrArray *dkvm_holders(const DkvmDevice *device, gboolean *complete)
         if (g_ascii_isdigit(*name))
             every = look_into(all, name, nodes, found) && every;
     }
+    for (guint i = 0; mappings && i < mappings->all->len; i++)
+        add_mapped(found, nodes, g_ptr_array_index(mappings->all, i));
     if (all >= 0)
         (void)close(all);
     if (complete)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "udev/host.h"
+#include "udev/mappings.h"
 
 typedef struct {
     pid_t pid;
@@ -11,11 +12,16 @@ typedef struct {
     char *node;    /* what its file descriptor says, "/dev/dri/card0" */
     /* The node only hangs up when its device goes; it keeps no driver from being unbound. */
     gboolean hangs_up;
+    gboolean mapped; /* in its memory, with no descriptor of it open */
 } DkvmHolder;
 
 /* A new array (of DkvmHolder, owned), by process.  Processes of others can only be looked into by
  * root: *COMPLETE (may be NULL) says whether all could be. */
 GPtrArray *dkvm_holders(const DkvmDevice *device, gboolean *complete);
+
+/* The same, and those of MAPPINGS (NULL: none) that have a node mapped and not open. */
+GPtrArray *dkvm_holders_with(const DkvmDevice *device, const DkvmMappings *mappings,
+                             gboolean *complete);
 
 /* "Xorg (812): /dev/dri/card0; pipewire (1034): /dev/snd/controlC0"; "" if there are none. */
 char *dkvm_holders_text(const DkvmDevice *device);

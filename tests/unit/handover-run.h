@@ -48,7 +48,7 @@ static DkvmPlan *must_plan(DkvmWants **wants, DkvmConfig **config)
 }
 
 /* All reasons why it is refused; NULL if it is not. */
-static char *refusal(void)
+static G_GNUC_UNUSED char *refusal(void)
 {
     g_autoptr(DkvmWants) wants = NULL;
     g_autoptr(DkvmConfig) config = NULL;
@@ -80,7 +80,7 @@ static void kill_here(guint32 number)
 
 /* There and back in a process that is killed after journal record NUMBER; TRUE if it lived, since
  * there are fewer. */
-static gboolean cycle(guint32 number)
+static G_GNUC_UNUSED gboolean cycle(guint32 number)
 {
     pid_t pid = fork();
     int status = 0;
@@ -99,7 +99,7 @@ static gboolean cycle(guint32 number)
 }
 
 /* What the next guard does. */
-static void recover(void)
+static G_GNUC_UNUSED void recover(void)
 {
     g_autoptr(DkvmHandover) handover = must_load();
 
@@ -115,7 +115,7 @@ static char *driver_of(const char *bdf)
     return link ? g_path_get_basename(link) : g_strdup("");
 }
 
-static void assert_home(void)
+static G_GNUC_UNUSED void assert_home(void)
 {
     g_autofree char *gpu = driver_of("0000:01:00.0"), *sound = driver_of("0000:01:00.1");
 

@@ -164,7 +164,7 @@ static guint users_of_node(const char *name, const char *subsystem)
     put_link(link, target);
     put("/proc/77/comm", "holder\n");
     put_link("/proc/77/fd/5", "/dev/null");
-    g_autoptr(GPtrArray) users = dkvm_users(&looked_at);
+    g_autoptr(GPtrArray) users = dkvm_users(&looked_at, NULL);
     g_autofree char *text = dkvm_users_text(&looked_at);
 
     g_assert_cmpint(users->len > 0, ==, strstr(text, "holder (77) has /dev/null open") != NULL);
