@@ -10,6 +10,7 @@
 #include "lib/error.h"
 #include "lib/paths.h"
 #include "qemu-hook/crash.h"
+#include "qemu-hook/motd.h"
 #include "qemu-hook/rundir.h"
 #include "qemu-hook/step.h"
 #include "qemu-hook/steplog.h"
@@ -348,6 +349,7 @@ gboolean dkvm_handover_restore(DkvmHandover *handover, const char *reason)
         if (action->step->on_device)
             g_hash_table_add(stuck, action->target);
     }
+    dkvm_motd_update(handover, left);
     if (left)
         return FALSE;
     (void)dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_CLOSED, NULL);

@@ -212,6 +212,7 @@ static DkvmHandover *handover_new(const char *uuid)
     handover->devices = g_ptr_array_new_with_free_func((GDestroyNotify)dkvm_taken_free);
     handover->actions = dkvm_actions_new();
     handover->problems = g_string_new(NULL);
+    handover->rescues = g_string_new(NULL);
     handover->inhibitor = -1;
     handover->worker = dkvm_worker_new();
     return handover;
@@ -228,6 +229,7 @@ void dkvm_handover_free(DkvmHandover *handover)
     g_clear_pointer(&handover->devices, g_ptr_array_unref);
     g_clear_pointer(&handover->actions, g_ptr_array_unref);
     g_string_free(handover->problems, TRUE);
+    g_string_free(handover->rescues, TRUE);
     g_free(handover->uuid);
     g_free(handover->name);
     g_free(handover);

@@ -20,6 +20,7 @@ typedef struct {
     char *sysfs;    /* without the root prefix */
     int group;
     DkvmTakenHow how;
+    gboolean was_reset; /* by us, to bring it back */
 } DkvmTaken;
 
 typedef enum {
@@ -63,6 +64,7 @@ typedef struct DkvmHandover {
     gboolean was_prepared;   /* libvirt may have had the devices */
     gboolean libvirt_silent; /* it was asked something and did not answer in time */
     int inhibitor;           /* descriptor from logind, -1: none */
+    GString *rescues;        /* sentences about what came back, but not by itself */
     GString *problems; /* sentences about what could not be put back, or was not ours any more */
     /* Asked between two acts of prepare: TRUE gives up and rolls back. */
     gboolean (*gave_up)(gpointer data);

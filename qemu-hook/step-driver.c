@@ -9,6 +9,7 @@
 #include "lib/error.h"
 #include "lib/paths.h"
 #include "qemu-hook/step.h"
+#include "qemu-hook/steplog.h"
 #include "qemu-hook/users.h"
 #include "udev/sysfs.h"
 #include "udev/verdict.h"
@@ -130,25 +131,75 @@ static gboolean find_anew(DkvmHandover *handover, const DkvmAction *action, GErr
            scan_again(handover, action, error);
 }
 
-static gboolean undo_unbind(DkvmHandover *handover, const DkvmAction *action, GError **error)
+/* The kernel has a way to reset it, and we have not tried it (facts/handoff.md D.6). */
+static gboolean reset_once(DkvmHandover *handover, const DkvmAction *action, GError **error)
 {
-    g_autoptr(GError) first = NULL;
-    g_autofree char *now = NULL;
-    gboolean lost = dkvm_has_lost_its_place(action->target);
+    DkvmTaken *taken = dkvm_handover_device(handover, action->target);
+    g_autofree char *file = attribute(action->target, "reset");
+    g_autofree char *path = dkvm_path(file);
 
-    if (!lost && probe_again(handover, action, &first)) {
-        return TRUE;
+    if (!taken || taken->was_reset || access(path, F_OK) != 0)
+        return FALSE;
+    taken->was_reset = TRUE;
+    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, file, "1", error);
+}
+
+static gboolean is_back(const DkvmHandover *handover, const DkvmAction *action)
+{
+    g_autofree char *now = dkvm_driver_of(handover, action->target);
+
+    return g_strcmp0(now, action->pre) == 0;
+}
+
+/* What brought it back: for the next login, and for who reads the log. */
+static gboolean note_rescue(DkvmHandover *handover, const DkvmAction *action, const char *how)
+{
+    g_autofree char *text = g_strdup_printf("%s came back to its driver %s only after it was %s",
+                                            action->target, action->pre, how);
+
+    g_string_append_printf(handover->rescues, "%s%s", handover->rescues->len ? "; " : "", text);
+    dkvm_step_log(handover->uuid, action, TRUE, text);
+    return TRUE;
+}
+
+/* Resets it, then takes it away and finds it anew; after each its driver is asked again. */
+static gboolean rescue(DkvmHandover *handover, const DkvmAction *action, gboolean lost,
+                       GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+
+    /* A reset would save and restore the registers as they are: without the windows. */
+    if (!lost && reset_once(handover, action, &cause)) {
+        (void)probe_again(handover, action, &cause);
+        if (is_back(handover, action))
+            return note_rescue(handover, action, "reset");
     }
-    now = dkvm_driver_of(handover, action->target);
-    if (!lost && (g_error_matches(first, DKVM_ERROR, DKVM_ERROR_HOST) || !now || *now)) {
-        g_propagate_error(error, g_steal_pointer(&first));
+    if (action->late) {
+        g_propagate_error(error, g_steal_pointer(&cause));
         return FALSE;
     }
     if (!find_anew(handover, action, error))
         return FALSE;
-    g_free(now);
-    now = dkvm_driver_of(handover, action->target);
-    return (now && g_str_equal(now, action->pre)) || probe_again(handover, action, error);
+    if (!is_back(handover, action) && !probe_again(handover, action, error))
+        return FALSE;
+    return !is_back(handover, action) ||
+           note_rescue(handover, action, "taken from the bus and found anew");
+}
+
+static gboolean undo_unbind(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    g_autoptr(GError) first = NULL;
+    gboolean lost = dkvm_has_lost_its_place(action->target);
+    gboolean asked = !lost && probe_again(handover, action, &first);
+    g_autofree char *now = dkvm_driver_of(handover, action->target);
+
+    if (asked && (!now || *now))
+        return TRUE;
+    if (!lost && (g_error_matches(first, DKVM_ERROR, DKVM_ERROR_HOST) || !now || *now)) {
+        g_propagate_error(error, g_steal_pointer(&first));
+        return FALSE;
+    }
+    return rescue(handover, action, lost, error);
 }
 
 static char *text_unbind(const DkvmAction *action)

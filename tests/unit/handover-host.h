@@ -149,6 +149,27 @@ static char *read_word(const char *path)
     return g_strstrip(text);
 }
 
+/* The function BDF does not take a driver before HOW: it is reset ("reset"), or
+ * found anew ("rescan"). */
+static G_GNUC_UNUSED void put_stubborn(const char *bdf, const char *how)
+{
+    g_autofree char *path = g_strconcat("/sys/devices/pci0000:00/", bdf, "/stubborn", NULL);
+
+    put(path, how);
+}
+
+static int fake_reset(const char *path)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_autofree char *stubborn = g_strconcat(folder, "/stubborn", NULL);
+    g_autofree char *how = read_word(stubborn), *count = at("/resets");
+    g_autofree char *before = read_word(count), *after = g_strconcat(before, "x", NULL);
+
+    if (g_str_equal(how, "reset"))
+        (void)unlink(stubborn);
+    return g_file_set_contents(count, after, -1, NULL) ? 0 : EIO;
+}
+
 static int fake_probe(const char *bdf)
 {
     g_autofree char *folder = g_strconcat(root, "/sys/devices/pci0000:00/", bdf, NULL);
@@ -157,13 +178,23 @@ static int fake_probe(const char *bdf)
     g_autofree char *link = g_strconcat(folder, "/driver", NULL);
     g_autofree char *wanted = read_word(override_path), *own = read_word(home);
     const char *driver = g_str_equal(wanted, "(null)") ? own : wanted;
+    g_autofree char *stubborn = g_strconcat(folder, "/stubborn", NULL);
 
-    if (*driver && !g_file_test(link, G_FILE_TEST_IS_SYMLINK)) {
+    if (*driver && access(stubborn, F_OK) != 0 && !g_file_test(link, G_FILE_TEST_IS_SYMLINK)) {
         g_autofree char *target = g_strconcat("../../../bus/pci/drivers/", driver, NULL);
 
         g_assert_cmpint(symlink(target, link), ==, 0);
     }
     return 0;
+}
+
+/* By name: that nothing was bound is an error (bind_store() of drivers/base/bus.c). */
+static int fake_bind(const char *bdf)
+{
+    g_autofree char *link = g_strconcat(root, "/sys/devices/pci0000:00/", bdf, "/driver", NULL);
+    int cause = fake_probe(bdf);
+
+    return cause ? cause : g_file_test(link, G_FILE_TEST_IS_SYMLINK) ? 0 : ENODEV;
 }
 
 /* The registers of a function whose first window is at ADDRESS. */
@@ -202,6 +233,11 @@ static int fake_rescan(void)
         return 0;
     if (rename(gone, folder) != 0 || unlink(name) != 0)
         return EIO;
+    g_autofree char *stubborn = g_strconcat(folder, "/stubborn", NULL);
+    g_autofree char *how = read_word(stubborn);
+
+    if (!g_str_equal(how, "never"))
+        (void)unlink(stubborn);
     put_config(bdf, 0xfc);
     return fake_probe(bdf);
 }
@@ -253,13 +289,15 @@ static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **t
     if (g_str_has_prefix(a, "/sys/bus/platform/drivers/"))
         return fake_platform_bind(a, b);
     if (g_str_has_suffix(a, "/bind"))
-        return 0;
+        return fake_bind(b);
     if (g_str_has_suffix(a, "/remove")) {
         g_autofree char *folder = g_path_get_dirname(a);
         g_autofree char *bdf = g_path_get_basename(folder);
 
         return fake_remove(bdf);
     }
+    if (g_str_has_suffix(a, "/reset"))
+        return fake_reset(path);
     if (g_str_has_suffix(a, "/rescan"))
         return fail_rescan ? EIO : fake_rescan();
     return g_file_set_contents(path, b, -1, NULL) ? 0 : EIO;
