@@ -1,18 +1,187 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* nvidia: an unbind of nvidia's driver that is begun while the GPU has a user never ends, even if
- * the user does (facts/handoff.md fact 7).  The driver itself can say that there is none and that
- * none may come: unbindLock in /proc/driver/nvidia/gpus/BDF, write 1, read 1 back.  Without that
- * file the hand-over is refused: dkvm does not unload nvidia's modules. */
+/* nvidia-module, nvidia-idle, nvidia: an unbind of nvidia's driver that is begun while the GPU has
+ * a user never ends, even if the user does (facts/handoff.md fact 7).  So it is begun only when
+ * there is a proof that there is none: unbindLock in /proc/driver/nvidia/gpus/BDF, where the driver
+ * has it: 1 is written, and reads back as 1 when nobody uses the GPU and nobody may any more; else
+ * that the whole driver has no user: /sys/module/nvidia/refcnt is 0.  That somebody opens it in the
+ * moment after is not excluded. The kernel's own users (nvidia_drm, nvidia_modeset, nvidia_uvm;
+ * F04) hold all GPUs of that driver. Where the host keeps another one they stay, and only
+ * unbindLock will do. */
 #include <fcntl.h>
 #include <string.h>
 
+#include "lib/error.h"
 #include "lib/paths.h"
 #include "qemu-hook/step.h"
+#include "udev/host-private.h"
 #include "udev/sysfs.h"
+
+#define DRIVER "nvidia"
+#define LOADED "loaded"
+#define IDLE "idle"
+#define WORK_MS 10000
+
+static const char *const modules[] = {"nvidia_uvm", "nvidia_drm", "nvidia_modeset", NULL};
+
+static gboolean has_nvidia(const DkvmDevice *device)
+{
+    return g_strcmp0(device->driver, DRIVER) == 0;
+}
+
+static gboolean takes_any(const DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->targets->len; i++) {
+        if (has_nvidia(g_ptr_array_index(plan->targets, i)))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* One that the host keeps; NULL: none. */
+static const DkvmDevice *kept(const DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->host->devices->len; i++) {
+        DkvmDevice *device = g_ptr_array_index(plan->host->devices, i);
+
+        if (has_nvidia(device) && !g_ptr_array_find(plan->targets, device, NULL))
+            return device;
+    }
+    return NULL;
+}
+
+/* ---- its other modules ------------------------------------------------------------------ */
+
+static gboolean is_loaded(const char *module)
+{
+    g_autofree char *file = g_strconcat("/sys/module/", module, NULL);
+    g_autofree char *path = dkvm_path(file);
+
+    return g_file_test(path, G_FILE_TEST_IS_DIR);
+}
+
+static GPtrArray *holders_of(const char *module)
+{
+    g_autofree char *path = g_strconcat("/sys/module/", module, "/holders", NULL);
+
+    return dkvm_host_list(path);
+}
+
+static gboolean is_listed(const GPtrArray *list, const char *name)
+{
+    for (guint i = 0; i < list->len; i++) {
+        if (g_str_equal(g_ptr_array_index(list, i), name))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* Nothing holds MODULE but what is in GONE. */
+static gboolean is_free(const char *module, const GPtrArray *gone)
+{
+    g_autoptr(GPtrArray) holders = holders_of(module);
+
+    for (guint i = 0; i < holders->len; i++) {
+        if (!is_listed(gone, g_ptr_array_index(holders, i)))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* A module of somebody else on top of MODULE: nobody knows what it does with the GPU. */
+static void refuse_strangers(DkvmPlan *plan, const char *module)
+{
+    g_autoptr(GPtrArray) holders = holders_of(module);
+
+    for (guint i = 0; i < holders->len; i++) {
+        const char *name = g_ptr_array_index(holders, i);
+        g_autofree char *todo = g_strdup_printf("Unload it first (modprobe -r %s).", name);
+
+        if (!g_strv_contains(modules, name))
+            dkvm_plan_refuse(plan, todo, "The module %s uses %s.", name, module);
+    }
+}
+
+/* In the order that the kernel demands: what nothing holds any more. */
+static void plan_module(DkvmPlan *plan)
+{
+    g_autoptr(GPtrArray) gone = g_ptr_array_new();
+    gboolean more = takes_any(plan) && !kept(plan);
+
+    if (more)
+        refuse_strangers(plan, DRIVER);
+    for (gsize i = 0; more && modules[i]; i++)
+        refuse_strangers(plan, modules[i]);
+    while (more) {
+        more = FALSE;
+        for (gsize i = 0; modules[i]; i++) {
+            if (is_listed(gone, modules[i]) || !is_loaded(modules[i]) || !is_free(modules[i], gone))
+                continue;
+            g_ptr_array_add(gone, (char *)modules[i]);
+            dkvm_plan_add(plan, &dkvm_step_nvidia_module, modules[i], LOADED, "");
+            more = TRUE;
+        }
+    }
+}
+
+static char *look_module(DkvmHandover *handover, const DkvmAction *action)
+{
+    return g_strdup(is_loaded(action->target) ? LOADED : "");
+}
+
+/* How often MODULE is in use, as the kernel counts; "" unknown.  g_free. */
+static char *count_of(const char *module)
+{
+    g_autofree char *file = g_strconcat("/sys/module/", module, "/refcnt", NULL);
+    g_autofree char *path = dkvm_path(file);
+    char text[32];
+
+    return g_strdup(dkvm_sysfs_line(AT_FDCWD, path, text, sizeof text) > 0 ? text : "");
+}
+
+static gboolean apply_module(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    if (dkvm_step_work(handover, action, DKVM_WORK_UNLOAD, action->target, NULL, error))
+        return TRUE;
+    g_autofree char *count = count_of(action->target);
+
+    if (*count && !g_str_equal(count, "0"))
+        g_prefix_error(error, "%s is still in use (%s times): ", action->target, count);
+    return FALSE;
+}
+
+static gboolean undo_module(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    return dkvm_step_work(handover, action, DKVM_WORK_MODULE, action->target, NULL, error);
+}
+
+static char *text_module(const DkvmAction *action)
+{
+    return g_strdup_printf("unload the module %s", action->target);
+}
+
+const DkvmStep dkvm_step_nvidia_module = {
+    .name = "nvidia-module",
+    .deadline = WORK_MS,
+    .plan = plan_module,
+    .look = look_module,
+    .apply = apply_module,
+    .undo = undo_module,
+    .text = text_module,
+};
+
+/* ---- unbindLock ------------------------------------------------------------------------- */
 
 static char *lock_file(const char *bdf)
 {
     return g_strconcat("/proc/driver/nvidia/gpus/", bdf, "/unbindLock", NULL);
+}
+
+static gboolean has_lock(const char *bdf)
+{
+    g_autofree char *file = lock_file(bdf);
+    g_autofree char *path = dkvm_path(file);
+
+    return g_file_test(path, G_FILE_TEST_EXISTS);
 }
 
 /* The file has "1" or "0", in some versions behind a name. */
@@ -31,20 +200,9 @@ static void plan(DkvmPlan *plan)
 {
     for (guint i = 0; i < plan->targets->len; i++) {
         const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
-        g_autofree char *file = lock_file(device->name);
-        g_autofree char *path = dkvm_path(file);
 
-        if (g_strcmp0(device->driver, "nvidia") != 0)
-            continue;
-        if (g_file_test(path, G_FILE_TEST_EXISTS))
+        if (has_nvidia(device) && has_lock(device->name))
             dkvm_plan_add(plan, &dkvm_step_nvidia, device->name, "0", "1");
-        else
-            dkvm_plan_refuse(plan,
-                             "Reserve the card for guests at boot (dkvm-iommu --reserve), or use "
-                             "another driver for it.",
-                             "%s is driven by nvidia, and this version of that driver cannot say "
-                             "whether it may be taken away (no %s).",
-                             device->name, file);
     }
 }
 
@@ -71,10 +229,79 @@ static char *text(const DkvmAction *action)
 const DkvmStep dkvm_step_nvidia = {
     .name = "nvidia",
     .on_device = TRUE,
-    .deadline = 10000,
+    .deadline = WORK_MS,
     .plan = plan,
     .look = look,
     .apply = apply,
     .undo = undo,
     .text = text,
+};
+
+/* ---- without it ------------------------------------------------------------------------- */
+
+/* For each device: what is asked is the same, but a second one may have come into use. */
+static void plan_idle(DkvmPlan *plan)
+{
+    const DkvmDevice *other = kept(plan);
+
+    for (guint i = 0; i < plan->targets->len; i++) {
+        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+
+        if (!has_nvidia(device) || has_lock(device->name))
+            continue;
+        if (!other) {
+            dkvm_plan_add(plan, &dkvm_step_nvidia_idle, device->name, "", IDLE);
+            continue;
+        }
+        g_autofree char *file = lock_file(device->name);
+        dkvm_plan_refuse(plan,
+                         "Reserve the card for guests at boot (dkvm-iommu --reserve), or use "
+                         "another driver for it.",
+                         "%s is driven by nvidia, and this version of that driver cannot say "
+                         "whether it may be taken away (no %s); nor can the driver as a whole be "
+                         "idle, since the host keeps %s.",
+                         device->name, file, other->name);
+    }
+}
+
+static char *look_idle(DkvmHandover *handover, const DkvmAction *action)
+{
+    return g_strdup(action->over ? IDLE : "");
+}
+
+static gboolean apply_idle(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    g_autofree char *count = count_of(DRIVER);
+
+    ((DkvmAction *)action)->over = g_str_equal(count, "0");
+    if (action->over)
+        return TRUE;
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                "nvidia's driver is still in use (%s times), so %s is not taken from it; end what "
+                "uses it (lsof /dev/nvidia*), and start the VM again",
+                *count ? count : "the kernel does not say how many", action->target);
+    return FALSE;
+}
+
+/* Nothing was changed. */
+static gboolean undo_idle(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    ((DkvmAction *)action)->over = FALSE;
+    return TRUE;
+}
+
+static char *text_idle(const DkvmAction *action)
+{
+    return g_strdup_printf("see that nobody uses nvidia's driver, for %s", action->target);
+}
+
+const DkvmStep dkvm_step_nvidia_idle = {
+    .name = "nvidia-idle",
+    .on_device = TRUE,
+    .deadline = 1000,
+    .plan = plan_idle,
+    .look = look_idle,
+    .apply = apply_idle,
+    .undo = undo_idle,
+    .text = text_idle,
 };

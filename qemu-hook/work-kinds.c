@@ -8,6 +8,7 @@
 #include <linux/vfio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/paths.h"
@@ -42,6 +43,13 @@ static int load(const char *what, gboolean is_alias)
     if (context)
         kmod_unref(context);
     return result < 0 ? -result : 0;
+}
+
+/* O_NONBLOCK: one that is in use is refused, and never marked for a removal that waits
+ * (delete_module(2)). */
+static int unload(const char *name)
+{
+    return syscall(SYS_delete_module, name, O_NONBLOCK) == 0 ? 0 : errno;
 }
 
 static int probe(const char *bdf)
@@ -127,6 +135,8 @@ int dkvm_work(DkvmWorkKind kind, const char *a, const char *b, char **text)
         return probe(a);
     case DKVM_WORK_MODULE:
         return *dkvm_paths_root() == '\0' ? load(a, FALSE) : 0;
+    case DKVM_WORK_UNLOAD:
+        return *dkvm_paths_root() == '\0' ? unload(a) : 0;
     case DKVM_WORK_REATTACH:
         return reattach(a, b, text);
     case DKVM_WORK_GROUP:

@@ -254,6 +254,54 @@ static int fake_platform_bind(const char *path, const char *name)
     return 0;
 }
 
+/* ---- its modules ------------------------------------------------------------------------ */
+
+/* nvidia's four, each with what it stands on. */
+static const char *fake_base(const char *module)
+{
+    return g_str_equal(module, "nvidia_drm") ? "nvidia_modeset"
+           : g_str_equal(module, "nvidia")   ? NULL
+                                             : "nvidia";
+}
+
+/* Those that are loaded count: refcnt is how many hold it. */
+static int fake_load(const char *module)
+{
+    const char *base = fake_base(module);
+    g_autofree char *counter = g_strconcat("/sys/module/", module, "/refcnt", NULL);
+    g_autofree char *there = at(counter);
+
+    if (g_file_test(there, G_FILE_TEST_EXISTS))
+        return 0;
+    if (base) {
+        g_autofree char *holder = g_strconcat("/sys/module/", base, "/holders/", module, NULL);
+        int cause = fake_load(base);
+
+        if (cause)
+            return cause;
+        put(holder, "");
+    }
+    put(counter, "0\n");
+    return 0;
+}
+
+static int fake_unload(const char *module)
+{
+    const char *base = fake_base(module);
+    g_autofree char *folder = g_strconcat(root, "/sys/module/", module, NULL);
+    g_autofree char *holders = g_strconcat(folder, "/holders", NULL);
+    g_autofree char *counter = g_strconcat(folder, "/refcnt", NULL), *count = read_word(counter);
+    g_autofree char *holder = g_strconcat(root, "/sys/module/", base, "/holders/", module, NULL);
+    g_autofree char *others = g_path_get_dirname(holder);
+
+    if (!g_str_equal(count, "0") || (rmdir(holders) != 0 && errno != ENOENT))
+        return EWOULDBLOCK;
+    remove_tree(folder);
+    (void)unlink(holder);
+    (void)rmdir(others);
+    return 0;
+}
+
 static int fail_number = -1, fail_cause, fail_count;
 static gboolean fail_rescan;
 static gboolean fail_silent;
@@ -275,6 +323,10 @@ static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **t
     }
     if (kind == DKVM_WORK_PROBE)
         return fake_probe(a);
+    if (kind == DKVM_WORK_MODULE && g_str_has_prefix(a, "nvidia"))
+        return fake_load(a);
+    if (kind == DKVM_WORK_UNLOAD)
+        return fake_unload(a);
     if (kind != DKVM_WORK_WRITE)
         return 0;
     if (g_str_has_suffix(a, "/driver/unbind")) {
