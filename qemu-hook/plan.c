@@ -159,6 +159,26 @@ static void list_devices(DkvmPlan *plan)
     }
 }
 
+gboolean dkvm_plan_leaves_out(const DkvmPlan *plan, const DkvmStep *step)
+{
+    return step->optional && dkvm_wants_turns_off(plan->wants, step->name);
+}
+
+/* What the domain's marker says, and what became of it. */
+static void note_choices(DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->wants->off->len; i++) {
+        const char *name = g_ptr_array_index(plan->wants->off, i);
+        const DkvmStep *step = dkvm_step_find(name);
+
+        if (step && step->optional)
+            dkvm_plan_note(plan, "The VM turns the step %s off.", name);
+        else
+            dkvm_plan_note(plan, "The VM would turn %s off: %s.", name,
+                           step ? "it cannot be left out" : "there is no such step");
+    }
+}
+
 DkvmPlan *dkvm_plan_new(const DkvmWants *wants, const DkvmConfig *config, GError **error)
 {
     g_autoptr(DkvmPlan) plan = g_new0(DkvmPlan, 1);
@@ -186,8 +206,11 @@ DkvmPlan *dkvm_plan_new(const DkvmWants *wants, const DkvmConfig *config, GError
     find_targets(plan);
     list_devices(plan);
     dkvm_preflight(plan);
-    for (gsize i = 0; dkvm_steps[i]; i++)
-        dkvm_steps[i]->plan(plan);
+    for (gsize i = 0; dkvm_steps[i]; i++) {
+        if (!dkvm_plan_leaves_out(plan, dkvm_steps[i]))
+            dkvm_steps[i]->plan(plan);
+    }
+    note_choices(plan);
     return g_steal_pointer(&plan);
 }
 

@@ -37,6 +37,9 @@ void dkvm_plan_note(DkvmPlan *plan, const char *format, ...) G_GNUC_PRINTF(2, 3)
 void dkvm_plan_add(DkvmPlan *plan, const DkvmStep *step, const char *target, const char *pre,
                    const char *post);
 
+/* The domain's marker turns STEP off, and may. */
+gboolean dkvm_plan_leaves_out(const DkvmPlan *plan, const DkvmStep *step);
+
 /* preflight.c: everything that is no single step's business. */
 void dkvm_preflight(DkvmPlan *plan);
 

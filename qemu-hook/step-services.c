@@ -29,7 +29,7 @@ static gboolean has_nvidia(const DkvmPlan *plan)
 
 gboolean dkvm_services_stop(const DkvmPlan *plan, const char *unit)
 {
-    if (!dkvm_bus_has_systemd())
+    if (!dkvm_bus_has_systemd() || dkvm_plan_leaves_out(plan, &dkvm_step_services))
         return FALSE;
     return g_strv_contains((const char *const *)plan->config->handoff_services, unit) ||
            (g_strv_contains(of_nvidia, unit) && has_nvidia(plan));
@@ -126,6 +126,7 @@ static char *text(const DkvmAction *action)
 
 const DkvmStep dkvm_step_services = {
     .name = "services",
+    .optional = TRUE,
     .deadline = UNIT_MS,
     .plan = plan,
     .look = look,

@@ -11,6 +11,7 @@ struct DkvmStep {
     /* What it changes, where several steps change the same thing of one target ("driver"): what is
      * back at the value before the first of them is undone, whoever did it. NULL: its own. */
     const char *property;
+    gboolean optional;  /* a domain's marker may turn it off */
     gboolean on_device; /* the target is the address of a device */
     gboolean one_way;   /* cannot be undone, and need not be: sessions, processes */
     gboolean risky;     /* may take the host down: noted on disk before (crash.h) */

@@ -11,12 +11,14 @@
 #include "qemu-hook/rundir.h"
 
 #define NAME_MAX_BYTES 4096
+#define MAX_OFF 64
 
 void dkvm_wants_free(DkvmWants *wants)
 {
     if (!wants)
         return;
     g_clear_pointer(&wants->devices, g_array_unref);
+    g_clear_pointer(&wants->off, g_ptr_array_unref);
     g_free(wants->uuid);
     g_free(wants->name);
     g_free(wants);
@@ -133,6 +135,31 @@ static void read_memory(DkvmWants *wants, const xmlNode *domain)
     wants->page_size = size ? bytes_of(page, size) : 0;
 }
 
+/* <dkvm:choice key='handoff.STEP' value='off'/>: the one thing that a domain can say about how it
+ * is handed over.  Anybody may have written it. */
+static void read_choices(DkvmWants *wants, const xmlNode *marker)
+{
+    for (xmlNode *node = dkvm_xml_element(marker->children); node;
+         node = dkvm_xml_element(node->next)) {
+        const char *key = dkvm_xml_get(node, "key"), *value = dkvm_xml_get(node, "value");
+
+        if (!xmlStrEqual(node->name, BAD_CAST "choice") || !dkvm_xml_has_ns(node, DKVM_NS) ||
+            g_strcmp0(value, "off") != 0 || !key || wants->off->len == MAX_OFF ||
+            !g_regex_match_simple("\\Ahandoff\\.[a-z-]{1,32}\\z", key, 0, 0))
+            continue;
+        g_ptr_array_add(wants->off, g_strdup(key + strlen("handoff.")));
+    }
+}
+
+gboolean dkvm_wants_turns_off(const DkvmWants *wants, const char *step)
+{
+    for (guint i = 0; i < wants->off->len; i++) {
+        if (g_str_equal(g_ptr_array_index(wants->off, i), step))
+            return TRUE;
+    }
+    return FALSE;
+}
+
 static void read_metadata(DkvmWants *wants, const xmlNode *domain, const DkvmConfig *config)
 {
     const xmlNode *metadata = dkvm_xml_child(domain, "metadata");
@@ -144,6 +171,8 @@ static void read_metadata(DkvmWants *wants, const xmlNode *domain, const DkvmCon
     wants->marked = marker && g_strcmp0(dkvm_xml_get(marker, "state"), "off") != 0;
     wants->apple = id && (g_str_has_prefix(id, "http://apple.com/") ||
                           g_str_has_prefix(id, "https://apple.com/"));
+    if (wants->marked)
+        read_choices(wants, marker);
     wants->patchable = config && !marker && dkvm_policy_matches(config, domain);
 }
 
@@ -178,6 +207,7 @@ DkvmWants *dkvm_wants_parse(const char *xml, gsize length, const DkvmConfig *con
     if (!doc)
         return NULL;
     const xmlNode *domain = xmlDocGetRootElement(doc);
+    wants->off = g_ptr_array_new_with_free_func(g_free);
     wants->devices = g_array_new(FALSE, TRUE, sizeof(DkvmWanted));
     if (!dkvm_xml_is(domain, "domain")) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,

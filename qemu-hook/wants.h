@@ -24,12 +24,15 @@ typedef struct {
     guint64 memory;     /* bytes */
     gboolean hugepages;
     guint64 page_size; /* bytes; 0: the default size */
+    GPtrArray *off;    /* steps that the marker turns off (handoff.STEP=off): names that are short
+                        * words, which may be none of ours */
 } DkvmWants;
 
 /* Reads LENGTH bytes of domain XML; CONFIG (may be NULL: patchable stays FALSE) is for its define
  * policy.  Errors: DKVM_ERROR_INPUT. */
 DkvmWants *dkvm_wants_parse(const char *xml, gsize length, const DkvmConfig *config,
                             GError **error);
+gboolean dkvm_wants_turns_off(const DkvmWants *wants, const char *step);
 void dkvm_wants_free(DkvmWants *wants);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DkvmWants, dkvm_wants_free)
 

@@ -13,6 +13,8 @@
 
 /* As XML. */
 static const char *vm_name = "mac";
+/* Its <metadata>. */
+static const char *vm_metadata = "";
 
 static DkvmHandover *must_load(void)
 {
@@ -31,11 +33,11 @@ static DkvmPlan *must_plan(DkvmWants **wants, DkvmConfig **config)
 {
     GError *error = NULL;
     g_autofree char *xml = g_strdup_printf(
-        "<domain type='kvm'><name>%s</name><uuid>" UUID "</uuid><devices>"
+        "<domain type='kvm'><name>%s</name><uuid>" UUID "</uuid>%s<devices>"
         "<hostdev mode='subsystem' type='pci' managed='no'><source>"
         "<address domain='0x0000' bus='0x01' slot='0x00' function='0x0'/></source></hostdev>"
         "</devices></domain>",
-        vm_name);
+        vm_name, vm_metadata);
 
     *config = dkvm_config_load(&error);
     g_assert_no_error(error);

@@ -3,6 +3,7 @@
  * unit, with its state in it. */
 #include <glib.h>
 
+#include "lib/xml.h"
 #include "qemu-hook/bus.h"
 #include "qemu-hook/users.h"
 #include "tests/unit/handover-run.h"
@@ -234,6 +235,44 @@ static void test_notes(void)
     g_assert_null(strstr(text, "stop a"));
 }
 
+#define MARKER(state)                                                                              \
+    "<metadata><d:darwin xmlns:d='" DKVM_NS "' state='" state "'>"                                 \
+    "<d:choice key='handoff.services' value='off'/><d:choice key='handoff.unbind' value='off'/>"   \
+    "<d:choice key='handoff.nothing' value='off'/><d:choice key='handoff.bind' value='on'/>"       \
+    "<d:choice key='handoff./etc' value='off'/><d:choice key='nic' value='off'/>"                  \
+    "</d:darwin></metadata>"
+
+/* A domain can leave out what may be left out, and nothing else. */
+static void test_marker(void)
+{
+    make_services();
+    put("/proc/77/comm", "daemon\n");
+    put("/proc/77/cgroup", "0::/system.slice/a.service\n");
+    vm_metadata = MARKER("on");
+    g_autoptr(DkvmWants) wants = NULL;
+    g_autoptr(DkvmConfig) config = NULL;
+    g_autoptr(DkvmPlan) plan = must_plan(&wants, &config);
+    g_autofree char *text = dkvm_plan_text(plan);
+
+    g_assert_null(strstr(text, "stop a.service"));
+    g_assert_nonnull(strstr(text, "take 0000:01:00.0 from the driver bochs-drm"));
+    g_assert_nonnull(strstr(text, "The VM turns the step services off."));
+    g_assert_nonnull(strstr(text, "would turn unbind off: it cannot be left out"));
+    g_assert_nonnull(strstr(text, "would turn nothing off: there is no such step"));
+    g_assert_null(strstr(text, "bind off: there"));
+    g_assert_null(strstr(text, "/etc off"));
+    g_assert_cmpuint(wants->off->len, ==, 3);
+    /* Then what the service holds is in the way. */
+    put("/sys/devices/pci0000:00/0000:01:00.0/drm/card1/dev", "1:3\n");
+    put_link("/proc/77/fd/5", "/dev/null");
+    g_autofree char *why = refusal();
+    g_assert_nonnull(strstr(why, "daemon (77, a.service)"));
+    vm_metadata = MARKER("off"); /* reverted */
+    g_autofree char *fine = refusal();
+    vm_metadata = "";
+    g_assert_cmpstr(fine, ==, NULL);
+}
+
 /* One that does not stop in time: the start is refused, and it is started again. */
 static void test_late(void)
 {
@@ -323,6 +362,7 @@ static void add(void)
     g_test_add_func("/services/nvidia", test_nvidia);
     g_test_add_func("/services/holders", test_holders);
     g_test_add_func("/services/notes", test_notes);
+    g_test_add_func("/services/marker", test_marker);
     g_test_add_func("/services/late", test_late);
     g_test_add_func("/services/again", test_again);
     g_test_add_func("/services/host-goes-down", test_host_goes_down);
