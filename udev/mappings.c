@@ -144,7 +144,7 @@ static void tell_all(int fd)
     }
     if (out) {
         (void)fputs("end\n", out);
-        (void)fflush(out);
+        (void)fclose(out);
     }
 }
 
