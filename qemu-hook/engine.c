@@ -228,7 +228,13 @@ gboolean dkvm_handover_prepare(DkvmHandover *handover, GError **error)
                     "%s. Not everything could be put back: %s; 'dkvm-gpu status' shows the rest",
                     cause->message, handover->problems->str);
     else
-        g_propagate_error(error, g_steal_pointer(&cause));
+        g_set_error(error, DKVM_ERROR, cause->code,
+                    "%s. %s%s; dmesg and 'journalctl -t dkvm-gpu' may say why, then start the VM "
+                    "again",
+                    cause->message,
+                    handover->problems->len ? "What was done is undone, but "
+                                            : "What was done is undone",
+                    handover->problems->str);
     return FALSE;
 }
 
@@ -275,8 +281,11 @@ static gboolean undo_now(DkvmHandover *handover, DkvmAction *action)
         is_undone(handover, action, "undone");
         return TRUE;
     }
-    add_problem(handover, action, "%s",
-                !done ? error->message : "the kernel took it and did nothing");
+    if (done)
+        add_problem(handover, action, "undoing %s of %s had no effect: it is '%s', not '%s'",
+                    step->name, action->target, now ? now : "gone", action->pre);
+    else
+        add_problem(handover, action, "undoing %s", error->message);
     return FALSE;
 }
 
