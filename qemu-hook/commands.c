@@ -261,8 +261,11 @@ int dkvm_command_restore(const char *uuid)
     }
     if (uuid)
         return restore_one(uuid);
-    for (char **one = uuids; *one; one++)
-        code = MAX(code, restore_one(*one));
+    for (char **one = uuids; *one; one++) {
+        int result = restore_one(*one);
+
+        code = MAX(code, result);
+    }
     if (!*uuids)
         (void)puts("Nothing is handed over.");
     return code;

@@ -289,11 +289,16 @@ static void on_restore(Guard *guard, int client)
         answer(client, "no", "The VM runs and has its devices; shut it down first.");
         return;
     }
-    if (is_idle(guard) || restore(guard, "asked for"))
+    if (is_idle(guard) || restore(guard, "asked for")) {
         answer(client, "ok", NULL);
-    else
-        answer(client, dkvm_handover_is_wedged(guard->handover) ? "wedged" : "no",
-               guard->handover->problems->str);
+        return;
+    }
+    g_autofree char *text = g_strdup_printf(
+        "not everything could be given back: %s. 'dkvm-gpu status' shows the rest, dmesg may say "
+        "why; then run this again",
+        guard->handover->problems->str);
+
+    answer(client, dkvm_handover_is_wedged(guard->handover) ? "wedged" : "no", text);
 }
 
 static void handle(Guard *guard, int client, const char *message, int fd)
