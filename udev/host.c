@@ -297,12 +297,13 @@ static DkvmDevice *read_device(int all, const char *name, const DkvmBdf *bdf)
     device->uses = g_ptr_array_new_with_free_func((GDestroyNotify)use_free);
     device->sysfs = absolute(link);
     dkvm_bdf_format(bdf, device->name);
-    if (!device->sysfs || dkvm_identity_read_at(dir, link, bdf, FALSE, &device->id) != 0) {
+    /* Without its class a bridge would look like something that can be given away. */
+    if (!device->sysfs || dkvm_identity_read_at(dir, link, bdf, FALSE, &device->id) != 0 ||
+        !dkvm_sysfs_hex(dir, "class", 0xffffff, &value)) {
         (void)close(dir);
         device_free(device);
         return NULL;
     }
-    (void)dkvm_sysfs_hex(dir, "class", 0xffffff, &value);
     device->class_code = (guint32)value;
     read_header(dir, device);
     read_driver(dir, device);
