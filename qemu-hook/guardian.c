@@ -105,6 +105,20 @@ static gboolean new_handover(Guard *guard, GError **error)
     return guard->handover != NULL;
 }
 
+/* What a guard has in its folder beside the journal, and the folder if that leaves it empty. */
+static void remove_files(const Guard *guard)
+{
+    static const char *const files[] = {"sock", "sock.new", "own", "lock"};
+    g_autofree char *folder = dkvm_rundir_path(guard->uuid, NULL);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *path = dkvm_rundir_path(guard->uuid, files[i]);
+
+        (void)unlink(path);
+    }
+    (void)rmdir(folder);
+}
+
 /* A guard that cannot write down what it takes is of no use: the next start tries another. */
 static void must_begin_anew(Guard *guard)
 {
@@ -113,6 +127,7 @@ static void must_begin_anew(Guard *guard)
     if (new_handover(guard, &error))
         return;
     dkvm_log_error("%s", error->message);
+    remove_files(guard);
     exit(1);
 }
 
@@ -481,22 +496,14 @@ static gboolean has_client(const Guard *guard)
     return !guard->leave && poll(&one, 1, 0) > 0;
 }
 
-static void clean(Guard *guard)
+static void clean(const Guard *guard)
 {
-    static const char *const files[] = {"sock", "own", "lock"};
-    g_autofree char *folder = dkvm_rundir_path(guard->uuid, NULL);
     g_autofree char *journal = dkvm_rundir_path(guard->uuid, "journal");
-    gboolean idle = is_idle(guard);
 
-    if (idle)
-        (void)unlink(journal);
-    for (gsize i = 0; i < G_N_ELEMENTS(files) && idle; i++) {
-        g_autofree char *path = dkvm_rundir_path(guard->uuid, files[i]);
-
-        (void)unlink(path);
-    }
-    if (idle)
-        (void)rmdir(folder);
+    if (!is_idle(guard))
+        return;
+    (void)unlink(journal);
+    remove_files(guard);
 }
 
 static int open_signals(void)
