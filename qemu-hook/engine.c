@@ -379,6 +379,8 @@ static void clear_folder(DkvmHandover *handover)
     g_autofree char *journal = dkvm_rundir_path(handover->uuid, "journal");
 
     (void)unlink(journal);
+    /* Once more: what is left of it would be taken for a crash at the next boot. */
+    dkvm_crash_clear(handover);
 }
 
 gboolean dkvm_handover_restore(DkvmHandover *handover, const char *reason)

@@ -122,11 +122,13 @@ static void remove_files(const Guard *guard)
 /* A guard that cannot write down what it takes is of no use: the next start tries another. */
 static void must_begin_anew(Guard *guard)
 {
+    g_autofree char *journal = dkvm_rundir_path(guard->uuid, "journal");
     g_autoptr(GError) error = NULL;
 
     if (new_handover(guard, &error))
         return;
     dkvm_log_error("%s", error->message);
+    (void)unlink(journal); /* of nothing: the last one is closed */
     remove_files(guard);
     exit(1);
 }
