@@ -172,7 +172,7 @@ static char *read_xml(int fd, gsize *length, GError **error)
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
         st.st_size > XML_MAX) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "the domain is empty or larger than %d bytes", XML_MAX);
+                    "the domain is empty or larger than %d bytes; start the VM again", XML_MAX);
         return NULL;
     }
     g_autofree char *text = g_malloc((gsize)st.st_size + 1);

@@ -171,7 +171,8 @@ GPtrArray *dkvm_users(const DkvmDevice *device)
         user->kind = kind_of(user);
         g_ptr_array_add(users, user);
     }
-    if (!complete)
+    /* An ordinary user sees only their own, and may only look at a plan. */
+    if (!complete && geteuid() == 0)
         add_unseen(users);
     return users;
 }
