@@ -105,31 +105,15 @@ static gboolean new_handover(Guard *guard, GError **error)
     return guard->handover != NULL;
 }
 
-/* What a guard has in its folder beside the journal, and the folder if that leaves it empty. */
-static void remove_files(const Guard *guard)
-{
-    static const char *const files[] = {"sock", "sock.new", "own", "lock"};
-    g_autofree char *folder = dkvm_rundir_path(guard->uuid, NULL);
-
-    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
-        g_autofree char *path = dkvm_rundir_path(guard->uuid, files[i]);
-
-        (void)unlink(path);
-    }
-    (void)rmdir(folder);
-}
-
 /* A guard that cannot write down what it takes is of no use: the next start tries another. */
 static void must_begin_anew(Guard *guard)
 {
-    g_autofree char *journal = dkvm_rundir_path(guard->uuid, "journal");
     g_autoptr(GError) error = NULL;
 
     if (new_handover(guard, &error))
         return;
     dkvm_log_error("%s", error->message);
-    (void)unlink(journal); /* of nothing: the last one is closed */
-    remove_files(guard);
+    dkvm_rundir_clear(guard->uuid);
     exit(1);
 }
 
@@ -498,16 +482,6 @@ static gboolean has_client(const Guard *guard)
     return !guard->leave && poll(&one, 1, 0) > 0;
 }
 
-static void clean(const Guard *guard)
-{
-    g_autofree char *journal = dkvm_rundir_path(guard->uuid, "journal");
-
-    if (!is_idle(guard))
-        return;
-    (void)unlink(journal);
-    remove_files(guard);
-}
-
 static int open_signals(void)
 {
     sigset_t set;
@@ -602,7 +576,8 @@ int dkvm_guardian_run(const char *uuid)
             turn(&guard);
             served = TRUE;
         }
-        clean(&guard);
+        if (is_idle(&guard))
+            dkvm_rundir_clear(guard.uuid);
     }
     drop(&guard.caller);
     drop(&guard.qemu);
