@@ -96,6 +96,10 @@ static void sort_user(DkvmPlan *plan, Users *users, const char *bdf, const DkvmU
     case DKVM_USER_OTHER:
         note_user(users->others, bdf, user);
         break;
+    case DKVM_USER_UNSEEN:
+        dkvm_plan_refuse(plan, "Start the VM again; if that does not help, end programs.",
+                         "%s may be in use: not all processes can be looked into.", bdf);
+        break;
     }
 }
 

@@ -18,7 +18,8 @@ struct DkvmStep {
     /* Adds its actions for PLAN.  Reads only.  What stands in the way is said with
      * dkvm_plan_refuse(). */
     void (*plan)(DkvmPlan *plan);
-    /* The value now; NULL: the target is gone, and so is all that was done to it.  g_free. */
+    /* The value now; NULL: the target is gone, and so is all that was done to it; DKVM_UNREADABLE:
+     * it cannot be found out now, so nothing is closed.  g_free. */
     char *(*look)(DkvmHandover *handover, const DkvmAction *action);
     /* From PRE to POST.  The engine reads back. */
     gboolean (*apply)(DkvmHandover *handover, const DkvmAction *action, GError **error);
@@ -47,12 +48,20 @@ extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_module
 gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
                         const char *a, const char *b, GError **error);
 
-/* "" if none is bound, NULL if there is no such device (any more), or another one; g_free. */
+#define DKVM_UNREADABLE "(cannot be read)"
+
+/* "" if none is bound, NULL if there is no such device (any more), or another one; DKVM_UNREADABLE.
+ * g_free. */
 char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf);
 
 /* Whether the memory windows that the kernel gave the device are not in its registers any more (a
  * reset whose saved configuration did not come back): no driver can reach it. */
 gboolean dkvm_has_lost_its_place(const char *bdf);
+
+/* The value of a link's last part, "" if there is no such link, or DKVM_UNREADABLE; g_free. */
+char *dkvm_look_link(const char *full);
+/* A file's first line, NULL if there is no such file, or DKVM_UNREADABLE; g_free. */
+char *dkvm_look_line(const char *full);
 
 /* Waits until PATH (below the root prefix) exists, by inotify on its folder. */
 gboolean dkvm_wait_for_file(const char *path, guint milliseconds);

@@ -138,10 +138,23 @@ static void user_free(DkvmUser *user)
     g_free(user);
 }
 
+/* What may be in use is not taken: see F01 and F08 of facts/handoff.md. */
+static void add_unseen(GPtrArray *users)
+{
+    DkvmUser *user = g_new0(DkvmUser, 1);
+
+    user->kind = DKVM_USER_UNSEEN;
+    user->command = g_strdup("");
+    user->node = g_strdup("");
+    user->unit = g_strdup("");
+    g_ptr_array_add(users, user);
+}
+
 GPtrArray *dkvm_users(const DkvmDevice *device)
 {
     GPtrArray *users = g_ptr_array_new_with_free_func((GDestroyNotify)user_free);
-    g_autoptr(GPtrArray) holders = dkvm_holders(device, NULL);
+    gboolean complete = TRUE;
+    g_autoptr(GPtrArray) holders = dkvm_holders(device, &complete);
 
     for (guint i = 0; i < holders->len; i++) {
         const DkvmHolder *holder = g_ptr_array_index(holders, i);
@@ -158,11 +171,16 @@ GPtrArray *dkvm_users(const DkvmDevice *device)
         user->kind = kind_of(user);
         g_ptr_array_add(users, user);
     }
+    /* An ordinary user sees only their own, and may only look at a plan. */
+    if (!complete && geteuid() == 0)
+        add_unseen(users);
     return users;
 }
 
 char *dkvm_user_text(const DkvmUser *user)
 {
+    if (user->kind == DKVM_USER_UNSEEN)
+        return g_strdup("it cannot be seen which processes have it open");
     return g_strdup_printf("%s (%d%s%s) has %s open", user->command, (int)user->pid,
                            *user->unit ? ", " : "", user->unit, user->node);
 }

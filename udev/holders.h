@@ -14,7 +14,7 @@ typedef struct {
 } DkvmHolder;
 
 /* A new array (of DkvmHolder, owned), by process.  Processes of others can only be looked into by
- * root: *COMPLETE (may be NULL) says whether all could be. */
+ * root: *COMPLETE (may be NULL) says whether all could be, and nothing failed. */
 GPtrArray *dkvm_holders(const DkvmDevice *device, gboolean *complete);
 
 /* "Xorg (812): /dev/dri/card0; pipewire (1034): /dev/snd/controlC0"; "" if there are none. */
