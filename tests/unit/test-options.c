@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The steps that a configuration turns on, hugepages, bar and reset, on a tree of files with a
+ * kernel of the test's own: there and back, killed after every journal record and at every write,
+ * with other VMs and others on the host. */
+#include <sys/wait.h>
+
+#include "lib/error.h"
+#include "qemu-hook/hugepages.h"
+#include "qemu-hook/plan.h"
+#include "qemu-hook/rundir.h"
+#include "tests/unit/handover-host.h"
+
+#define UUID "11111111-2222-3333-4444-555555555555"
+#define OTHER "99999999-2222-3333-4444-555555555555"
+#define GPU "/sys/devices/pci0000:00/0000:01:00.0"
+#define POOL_NAME "node0/2048kB"
+#define POOL "/sys/devices/system/node/node0/hugepages/hugepages-2048kB"
+
+/* ---- a host ----------------------------------------------------------------------------- */
+
+static const DkvmPool pool = {.node = 0, .kb = 2048};
+
+static guint64 count(const char *name)
+{
+    return dkvm_pool_count(&pool, name);
+}
+
+static void set_pages(guint64 all, guint64 free_pages, guint64 surplus)
+{
+    g_autofree char *path = at(POOL "/x");
+
+    put_count(path, "nr_hugepages", all);
+    put_count(path, "free_hugepages", free_pages);
+    put_count(path, "surplus_hugepages", surplus);
+}
+
+static void assert_pages(guint64 all, guint64 free_pages, guint64 surplus)
+{
+    g_assert_cmpuint(count("nr_hugepages"), ==, all);
+    g_assert_cmpuint(count("free_hugepages"), ==, free_pages);
+    g_assert_cmpuint(count("surplus_hugepages"), ==, surplus);
+}
+
+/* 100 huge pages, 60 of them free; the GPU has a BAR 0 of 256 MiB that can have 8 GiB, and a BAR 2,
+ * the doorbells, that can have less. */
+static void make_options(const char *lines)
+{
+    g_autofree char *conf = g_strconcat("[handoff]\ndomains = all\n", lines, NULL);
+
+    make_host();
+    most_pages = G_MAXUINT64;
+    no_room = FALSE;
+    put("/etc/dkvm/dkvm.conf", conf);
+    put("/proc/meminfo", "MemAvailable: 6291456 kB\nHugepagesize: 2048 kB\n");
+    put("/sys/devices/system/node/node0/meminfo", "Node 0 MemFree: 4194304 kB\n");
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/x", "");
+    put("/sys/devices/system/node/node0/compact", "");
+    put(POOL "/x", "");
+    set_pages(100, 60, 0);
+    put(GPU "/resource", "0x0000004000000000 0x000000400fffffff 0x000000000014220c\n"
+                         "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
+                         "0x0000004100000000 0x000000410fffffff 0x000000000014220c\n");
+    put(GPU "/resource0_resize", "0000000000003f00\n");
+    put(GPU "/resource2_resize", "00000000000001fe\n");
+    put(GPU "/reset_method", "flr bus");
+    put(GPU "/reset_known", "flr bus");
+}
+
+#define ALL "hugepages = allocate\nbar-size = largest\nreset-method = bus\n"
+
+/* All that the steps change. */
+static char *state(void)
+{
+    static const char *const files[] = {POOL "/nr_hugepages",      POOL "/free_hugepages",
+                                        POOL "/surplus_hugepages", GPU "/reset_method",
+                                        GPU "/driver_override",    "/run/dkvm/hugepages"};
+    GString *text = g_string_new(NULL);
+    g_autofree char *driver = at(GPU "/driver"), *resource = at(GPU "/resource");
+    g_autofree char *link = g_file_read_link(driver, NULL), *bars = read_word(resource);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *path = at(files[i]), *word = read_word(path);
+
+        g_string_append_printf(text, "%s\n", word);
+    }
+    g_string_append_printf(text, "%s\n%.40s", link ? link : "", bars);
+    return g_string_free(text, FALSE);
+}
+
+/* ---- hand-overs ------------------------------------------------------------------------- */
+
+static DkvmHandover *must_load(const char *uuid)
+{
+    GError *error = NULL;
+
+    g_assert_true(dkvm_rundir_make(uuid, &error));
+    g_assert_no_error(error);
+    DkvmHandover *handover = dkvm_handover_load(uuid, &error);
+
+    g_assert_no_error(error);
+    return handover;
+}
+
+/* 500 MiB in 250 huge pages. */
+static DkvmPlan *must_plan(DkvmWants **wants, DkvmConfig **config)
+{
+    static const char xml[] =
+        "<domain type='kvm'><name>mac</name><uuid>" UUID "</uuid><memory unit='MiB'>500</memory>"
+        "<memoryBacking><hugepages/></memoryBacking><devices>"
+        "<hostdev mode='subsystem' type='pci' managed='no'><source>"
+        "<address domain='0x0000' bus='0x01' slot='0x00' function='0x0'/></source></hostdev>"
+        "</devices></domain>";
+    GError *error = NULL;
+
+    *config = dkvm_config_load(&error);
+    g_assert_no_error(error);
+    *wants = dkvm_wants_parse(xml, strlen(xml), *config, &error);
+    g_assert_no_error(error);
+    DkvmPlan *plan = dkvm_plan_new(*wants, *config, &error);
+
+    g_assert_no_error(error);
+    return plan;
+}
+
+static gboolean prepare(DkvmHandover *handover, GError **error)
+{
+    g_autoptr(DkvmWants) wants = NULL;
+    g_autoptr(DkvmConfig) config = NULL;
+    g_autoptr(DkvmPlan) plan = must_plan(&wants, &config);
+    g_autofree char *reasons = plan->refusals->len ? dkvm_plan_reasons(plan) : NULL;
+
+    g_assert_cmpstr(reasons, ==, NULL);
+    return dkvm_handover_begin(handover, wants->name, g_steal_pointer(&plan->devices),
+                               g_steal_pointer(&plan->actions), error) &&
+           dkvm_handover_prepare(handover, error);
+}
+
+/* The plan as a person sees it has TEXT. */
+static void assert_planned(const char *text)
+{
+    g_autoptr(DkvmWants) wants = NULL;
+    g_autoptr(DkvmConfig) config = NULL;
+    g_autoptr(DkvmPlan) plan = must_plan(&wants, &config);
+    g_autofree char *all = dkvm_plan_text(plan);
+
+    if (!strstr(all, text))
+        g_error("'%s' is not in: %s", text, all);
+}
+
+static void assert_back(DkvmHandover *handover)
+{
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_assert_cmpstr(handover->problems->str, ==, "");
+}
+
+/* ---- there and back --------------------------------------------------------------------- */
+
+static void test_there_and_back(void)
+{
+    GError *error = NULL;
+
+    make_options(ALL);
+    g_autofree char *before = state(), *line = NULL;
+    g_autoptr(DkvmHandover) handover = must_load(UUID);
+
+    assert_planned("make 190 huge pages: the VM needs 250, 60 are free (node0/2048kB)");
+    assert_planned("let BAR 0 of 0000:01:00.0 have 8192 MiB instead of 256 MiB");
+    assert_planned("let 0000:01:00.0 be reset by bus only (it was: flr bus)");
+    g_assert_true(prepare(handover, &error));
+    g_assert_no_error(error);
+    assert_pages(290, 250, 0);
+    g_autofree char *resource = at(GPU "/resource"), *bars = read_word(resource);
+    g_assert_true(g_str_has_prefix(bars, "0x0000004000000000 0x00000041ffffffff "));
+    g_autofree char *file = at(GPU "/reset_method"), *method = read_word(file);
+    g_assert_cmpstr(method, ==, "bus");
+    assert_back(handover);
+    g_autofree char *after = state();
+    g_assert_cmpstr(after, ==, before);
+}
+
+/* Off unless configured. */
+static void test_off(void)
+{
+    make_options("");
+    set_pages(300, 250, 0);
+    g_autofree char *before = state();
+    g_autoptr(DkvmHandover) handover = must_load(UUID);
+
+    g_assert_true(prepare(handover, NULL));
+    assert_pages(300, 250, 0);
+    g_autofree char *ledger = at("/run/dkvm/hugepages");
+    g_assert_false(g_file_test(ledger, G_FILE_TEST_EXISTS));
+    for (guint i = 0; i < handover->actions->len; i++) {
+        const DkvmAction *action = g_ptr_array_index(handover->actions, i);
+
+        g_assert_true(action->step != &dkvm_step_bar && action->step != &dkvm_step_reset &&
+                      action->step != &dkvm_step_hugepages);
+    }
+    assert_back(handover);
+    g_autofree char *after = state();
+    g_assert_cmpstr(after, ==, before);
+}
+
+/* ---- killed ----------------------------------------------------------------------------- */
+
+static const DkvmHandover *current;
+static guint32 kill_at;
+static gboolean kill_worker;
+
+static void appended(guint32 number)
+{
+    if (number != kill_at)
+        return;
+    pid_t pid = kill_worker ? dkvm_worker_pid(current->worker) : getpid();
+
+    if (pid > 1)
+        (void)kill(pid, SIGKILL);
+}
+
+/* There and back in a process of its own; TRUE if it was not killed. */
+static gboolean cycle(guint32 number)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        DkvmHandover *handover = must_load(UUID);
+
+        current = handover;
+        kill_at = number;
+        dkvm_journal_appended = appended;
+        (void)prepare(handover, NULL);
+        (void)dkvm_handover_restore(handover, "test");
+        _exit(0);
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    return WIFEXITED(status);
+}
+
+static void recover(void)
+{
+    g_autoptr(DkvmHandover) handover = must_load(UUID);
+
+    assert_back(handover);
+}
+
+static void kill_everywhere(gboolean worker, guint32 last)
+{
+    gboolean lived = FALSE;
+    guint32 number = 1;
+
+    make_options(ALL);
+    g_autofree char *before = state();
+    kill_worker = worker;
+    for (; worker ? number < last : !lived; number++) {
+        lived = cycle(number);
+        recover();
+        g_autofree char *after = state();
+
+        g_test_message("record %u", number);
+        g_assert_cmpstr(after, ==, before);
+    }
+    g_assert_cmpuint(number, >=, last);
+}
+
+static void test_kill_guard(void)
+{
+    kill_everywhere(FALSE, 60);
+}
+
+static void test_kill_worker(void)
+{
+    kill_everywhere(TRUE, 75);
+}
+
+/* ---- the worker is killed at a write ---------------------------------------------------- */
+
+static guint writes, die_at;
+static gboolean die_before;
+
+static int deadly(DkvmWorkKind kind, const char *a, const char *b, char **text)
+{
+    gboolean here = ++writes == die_at;
+
+    if (here && die_before)
+        (void)kill(getpid(), SIGKILL);
+    int cause = fake_kernel(kind, a, b, text);
+
+    if (here)
+        (void)kill(getpid(), SIGKILL);
+    return cause;
+}
+
+static int take(const char *uuid, guint need)
+{
+    g_autofree char *what = g_strdup_printf("%s %u %d", uuid, need, (int)getppid());
+    g_autofree char *text = NULL;
+    int cause = dkvm_hugepages_take(POOL_NAME, what, &text);
+
+    g_test_message("%s", text ? text : "");
+    return cause;
+}
+
+static int give(const char *uuid)
+{
+    g_autofree char *text = NULL;
+
+    return dkvm_hugepages_give(POOL_NAME, uuid, &text);
+}
+
+/* TRUE: it lived. */
+static gboolean killed_at(guint number, gboolean before, gboolean giving)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        die_at = number;
+        die_before = before;
+        dkvm_worker_act = deadly;
+        _exit(giving ? give(UUID) : take(UUID, 250));
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    return WIFEXITED(status);
+}
+
+/* Another VM comes between, and the own one's successor last. */
+static void test_kill_write(void)
+{
+    for (int way = 0; way < 4; way++) {
+        gboolean before = (way & 1) != 0, giving = (way & 2) != 0, lived = FALSE;
+        guint number = 1;
+
+        for (; !lived; number++) {
+            make_options(ALL);
+            g_assert_true(dkvm_rundir_make(UUID, NULL));
+            if (giving)
+                g_assert_cmpint(take(UUID, 250), ==, 0);
+            lived = killed_at(number, before, giving);
+            g_assert_cmpint(take(OTHER, 70), ==, 0);
+            g_assert_cmpint(give(UUID), ==, 0);
+            g_assert_cmpuint(count("free_hugepages"), >=, 70);
+            g_assert_cmpint(give(OTHER), ==, 0);
+            assert_pages(100, 60, 0);
+        }
+        /* nr_hugepages, and compact before it */
+        g_assert_cmpuint(number, ==, giving ? 3 : 4);
+    }
+}
+
+/* ---- others on the host ----------------------------------------------------------------- */
+
+static void begin_pages(void)
+{
+    make_options(ALL);
+    g_assert_true(dkvm_rundir_make(UUID, NULL));
+}
+
+/* Two VMs at once do not count on the same pages; whichever ends first takes only its own. */
+static void test_two(void)
+{
+    const char *const order[][2] = {{UUID, OTHER}, {OTHER, UUID}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(order); i++) {
+        begin_pages();
+        g_assert_cmpint(take(UUID, 50), ==, 0);
+        assert_pages(100, 60, 0);
+        g_assert_cmpuint(dkvm_hugepages_promised(OTHER, &pool), ==, 50);
+        g_assert_cmpuint(dkvm_hugepages_promised(UUID, &pool), ==, 0);
+        g_assert_cmpint(take(OTHER, 50), ==, 0);
+        assert_pages(140, 100, 0);
+        g_assert_cmpint(give(order[i][0]), ==, 0);
+        g_assert_cmpuint(count("free_hugepages"), >=, 50);
+        g_assert_cmpint(give(order[i][1]), ==, 0);
+        assert_pages(100, 60, 0);
+    }
+}
+
+/* One that runs has its pages: they are not free, and not to be kept free. */
+static void test_running(void)
+{
+    GError *error = NULL;
+
+    make_options("hugepages = allocate\n");
+    g_autoptr(DkvmHandover) handover = must_load(UUID);
+
+    g_assert_true(prepare(handover, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(dkvm_hugepages_promised(OTHER, &pool), ==, 250);
+    g_assert_true(
+        dkvm_handover_set_running(handover, getpid(), dkvm_process_start(getpid()), NULL));
+    set_pages(290, 0, 0);
+    g_assert_cmpuint(dkvm_hugepages_promised(OTHER, &pool), ==, 0);
+    g_assert_cmpint(take(OTHER, 10), ==, 0);
+    assert_pages(300, 10, 0);
+    /* Its QEMU has ended, and it has not given back yet. */
+    g_assert_true(dkvm_handover_set_running(handover, getpid(), 1, NULL));
+    g_assert_cmpuint(dkvm_hugepages_promised(OTHER, &pool), ==, 250);
+    set_pages(300, 260, 0);
+    assert_back(handover);
+    assert_pages(110, 70, 0);
+    g_assert_cmpint(give(OTHER), ==, 0);
+    assert_pages(100, 60, 0);
+}
+
+/* What a third party does to the counter while the VM has its pages. */
+static void test_third_party(void)
+{
+    static const struct {
+        guint all, free_pages, surplus; /* as it left them */
+        guint end, end_free, end_surplus;
+    } cases[] = {
+        {1290, 1250, 0, 1100, 1060, 0}, /* it has made 1000 for itself: they stay */
+        {100, 60, 0, 100, 60, 0},       /* it has set its own number again: ours are gone */
+        {150, 110, 0, 100, 60, 0},      /* it has taken some away: ours first */
+        {40, 0, 0, 40, 0, 0},           /* all that nobody uses: those of others, too */
+        {290, 230, 0, 100, 40, 0},      /* it has mapped 20 of the old ones */
+        {290, 0, 0, 290, 0, 190},       /* it has mapped all: ours leave when it lets go */
+        {290, 250, 40, 140, 100, 40},   /* it has set 250 while 40 were in use: ours went first */
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        begin_pages();
+        g_test_message("case %zu", i);
+        g_assert_cmpint(take(UUID, 250), ==, 0);
+        assert_pages(290, 250, 0);
+        set_pages(cases[i].all, cases[i].free_pages, cases[i].surplus);
+        g_assert_cmpint(give(UUID), ==, 0);
+        assert_pages(cases[i].end, cases[i].end_free, cases[i].end_surplus);
+        g_autofree char *ledger = at("/run/dkvm/hugepages");
+        g_assert_false(g_file_test(ledger, G_FILE_TEST_EXISTS));
+    }
+}
+
+/* All or nothing. */
+static void test_in_pieces(void)
+{
+    g_autoptr(GError) error = NULL;
+
+    make_options(ALL);
+    most_pages = 200;
+    g_autofree char *before = state();
+    g_autoptr(DkvmHandover) handover = must_load(UUID);
+
+    g_assert_false(prepare(handover, &error));
+    g_assert_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED);
+    g_test_message("%s", error->message);
+    g_assert_nonnull(strstr(error->message, "only 100 of 190 missing huge pages of 2048 KiB"));
+    g_autofree char *after = state();
+    g_assert_cmpstr(after, ==, before);
+}
+
+/* Work for a guard that is gone, another boot's file, and requests that are none. */
+static void test_not_ours(void)
+{
+    g_autofree char *text = NULL, *gone = g_strdup_printf(UUID " 250 %d", (int)getpid());
+
+    begin_pages();
+    g_assert_cmpint(dkvm_hugepages_take(POOL_NAME, gone, &text), ==, ECANCELED);
+    assert_pages(100, 60, 0);
+    put("/run/dkvm/hugepages", "boot another\npool " POOL_NAME " 7\nvm " UUID " " POOL_NAME
+                               " 250 90\nwrite " UUID " " POOL_NAME " 10 100\n");
+    g_assert_false(dkvm_hugepages_has(UUID, &pool));
+    g_assert_cmpint(give(UUID), ==, 0);
+    assert_pages(100, 60, 0);
+    put("/run/dkvm/hugepages", "boot b007\nvm x " POOL_NAME " 250 90\nvm " UUID " node0/../x 250 "
+                               "90\nnonsense\n\nvm " UUID " " POOL_NAME " 250\n");
+    g_assert_false(dkvm_hugepages_has(UUID, &pool));
+    g_assert_cmpint(dkvm_hugepages_give("node0/2048", UUID, &text), ==, EINVAL);
+    g_assert_cmpint(dkvm_hugepages_give(POOL_NAME, "../x", &text), ==, EINVAL);
+    g_assert_cmpint(dkvm_hugepages_take(POOL_NAME, UUID, &text), ==, EINVAL);
+    assert_pages(100, 60, 0);
+}
+
+/* ---- BAR and reset ---------------------------------------------------------------------- */
+
+static gboolean plan_has(const DkvmStep *step, const char **refusal)
+{
+    g_autoptr(DkvmWants) wants = NULL;
+    g_autoptr(DkvmConfig) config = NULL;
+    g_autoptr(DkvmPlan) plan = must_plan(&wants, &config);
+    static char *kept;
+
+    g_clear_pointer(&kept, g_free);
+    kept = plan->refusals->len ? dkvm_plan_reasons(plan) : NULL;
+    *refusal = kept;
+    for (guint i = 0; i < plan->actions->len; i++) {
+        const DkvmAction *action = g_ptr_array_index(plan->actions, i);
+
+        if (action->step == step)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void test_bar_plan(void)
+{
+    const char *refusal;
+
+    make_options("hugepages = allocate\nbar-size = smallest\n");
+    g_assert_false(plan_has(&dkvm_step_bar, &refusal)); /* it has it */
+    g_assert_null(refusal);
+    put(GPU "/resource0_resize", "0000000000003f80\n");
+    g_assert_true(plan_has(&dkvm_step_bar, &refusal));
+    assert_planned("let BAR 0 of 0000:01:00.0 have 128 MiB instead of 256 MiB");
+    put(GPU "/class", "0x040000\n");
+    g_assert_false(plan_has(&dkvm_step_bar, &refusal));
+    put(GPU "/class", "0x038000\n");
+    g_assert_true(plan_has(&dkvm_step_bar, &refusal));
+    g_assert_null(refusal);
+    put_link(GPU "/driver", "../../../bus/pci/drivers/vfio-pci");
+    g_assert_false(plan_has(&dkvm_step_bar, &refusal));
+    g_assert_nonnull(strstr(refusal, "0000:01:00.0 is with vfio-pci before the VM starts"));
+}
+
+/* The old size cannot be had any more: the driver comes back all the same, and it is said once. */
+static void test_bar_stays(void)
+{
+    make_options("hugepages = allocate\nbar-size = largest\n");
+    g_autoptr(DkvmHandover) handover = must_load(UUID);
+
+    no_room = FALSE;
+    g_assert_true(prepare(handover, NULL));
+    dkvm_worker_free(handover->worker);
+    handover->worker = dkvm_worker_new();
+    no_room = TRUE;
+    g_assert_false(dkvm_handover_restore(handover, "test"));
+    g_assert_nonnull(strstr(handover->problems->str, "bar of 0000:01:00.0 failed"));
+    g_autofree char *path = at(GPU "/driver"), *driver = g_file_read_link(path, NULL);
+    g_assert_cmpstr(driver, ==, "../../../bus/pci/drivers/bochs-drm");
+    g_assert_true(dkvm_handover_restore(handover, "again"));
+    assert_pages(100, 60, 0);
+}
+
+static void test_bar_no_room(void)
+{
+    g_autoptr(GError) error = NULL;
+
+    make_options("hugepages = allocate\nbar-size = largest\n");
+    g_autofree char *before = state();
+    g_autoptr(DkvmHandover) handover = must_load(UUID);
+
+    no_room = TRUE;
+    g_assert_false(prepare(handover, &error));
+    g_assert_nonnull(strstr(error->message, "was to have 8192 MiB"));
+    g_assert_nonnull(strstr(error->message, "Above 4G Decoding"));
+    g_autofree char *after = state();
+    g_assert_cmpstr(after, ==, before);
+}
+
+static void test_reset_plan(void)
+{
+    const char *refusal;
+
+    make_options("hugepages = allocate\nreset-method = pm\n");
+    g_assert_false(plan_has(&dkvm_step_reset, &refusal));
+    g_assert_nonnull(strstr(refusal, "cannot be reset by pm; the kernel offers: flr bus."));
+    make_options("hugepages = allocate\nreset-method = device_specific\n");
+    g_assert_false(plan_has(&dkvm_step_reset, &refusal));
+    g_assert_nonnull(refusal);
+    put("/sys/module/vendor_reset/x", "");
+    g_assert_true(plan_has(&dkvm_step_reset, &refusal));
+    g_assert_null(refusal);
+    make_options("hugepages = allocate\nreset-method = flr\n");
+    g_assert_true(plan_has(&dkvm_step_reset, &refusal));
+    put(GPU "/reset_method", "flr\n");
+    g_assert_false(plan_has(&dkvm_step_reset, &refusal));
+    g_assert_null(refusal);
+    put(GPU "/reset_method", "\n");
+    g_assert_false(plan_has(&dkvm_step_reset, &refusal));
+    g_assert_nonnull(strstr(refusal, "the kernel offers: nothing."));
+}
+
+/* What it was is not possible any more: the kernel's choice, which is reported. */
+static void test_reset_stays(void)
+{
+    make_options("hugepages = allocate\nreset-method = bus\n");
+    put(GPU "/reset_method", "device_specific bus");
+    g_autoptr(DkvmHandover) handover = must_load(UUID);
+
+    g_assert_true(prepare(handover, NULL));
+    g_assert_false(dkvm_handover_restore(handover, "test"));
+    g_assert_nonnull(strstr(handover->problems->str, "reset of 0000:01:00.0 failed"));
+    g_autofree char *path = at(GPU "/driver"), *driver = g_file_read_link(path, NULL);
+    g_assert_cmpstr(driver, ==, "../../../bus/pci/drivers/bochs-drm");
+    g_assert_true(dkvm_handover_restore(handover, "again"));
+    g_assert_nonnull(strstr(handover->problems->str, "was changed to 'flr bus'"));
+    g_autofree char *file = at(GPU "/reset_method"), *method = read_word(file);
+    g_assert_cmpstr(method, ==, "flr bus");
+}
+
+int main(int argc, char **argv)
+{
+    char shm[] = "/dev/shm/dkvm-options-XXXXXX"; /* each step brings a note to disk */
+    g_autofree char *folder =
+        g_mkdtemp(shm) ? g_strdup(shm) : g_dir_make_tmp("dkvm-options-XXXXXX", NULL);
+
+    root = g_build_filename(folder, "root", NULL);
+    g_assert_true(g_setenv("DKVM_ROOT", root, TRUE));
+    g_test_init(&argc, &argv, NULL);
+    dkvm_worker_act = fake_kernel;
+    g_test_add_func("/options/there-and-back", test_there_and_back);
+    g_test_add_func("/options/off", test_off);
+    g_test_add_func("/options/kill-guard", test_kill_guard);
+    g_test_add_func("/options/kill-worker", test_kill_worker);
+    g_test_add_func("/options/kill-write", test_kill_write);
+    g_test_add_func("/options/two", test_two);
+    g_test_add_func("/options/running", test_running);
+    g_test_add_func("/options/third-party", test_third_party);
+    g_test_add_func("/options/in-pieces", test_in_pieces);
+    g_test_add_func("/options/not-ours", test_not_ours);
+    g_test_add_func("/options/bar-plan", test_bar_plan);
+    g_test_add_func("/options/bar-stays", test_bar_stays);
+    g_test_add_func("/options/bar-no-room", test_bar_no_room);
+    g_test_add_func("/options/reset-plan", test_reset_plan);
+    g_test_add_func("/options/reset-stays", test_reset_stays);
+    int failed = g_test_run();
+
+    remove_tree(folder);
+    g_free(root);
+    return failed;
+}
