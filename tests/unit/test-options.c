@@ -1,45 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The steps that a configuration turns on, hugepages, bar and reset, on a tree of files with a
- * kernel of the test's own: there and back, killed after every journal record and at every write,
- * with other VMs and others on the host. */
+ * kernel of the test's own: there and back, killed after every journal record. */
 #include <sys/wait.h>
 
 #include "lib/error.h"
-#include "qemu-hook/hugepages.h"
 #include "qemu-hook/plan.h"
 #include "qemu-hook/rundir.h"
-#include "tests/unit/handover-host.h"
+#include "tests/unit/pages-host.h"
 
-#define UUID "11111111-2222-3333-4444-555555555555"
-#define OTHER "99999999-2222-3333-4444-555555555555"
 #define GPU "/sys/devices/pci0000:00/0000:01:00.0"
-#define POOL_NAME "node0/2048kB"
-#define POOL "/sys/devices/system/node/node0/hugepages/hugepages-2048kB"
 
 /* ---- a host ----------------------------------------------------------------------------- */
-
-static const DkvmPool pool = {.node = 0, .kb = 2048};
-
-static guint64 count(const char *name)
-{
-    return dkvm_pool_count(&pool, name);
-}
-
-static void set_pages(guint64 all, guint64 free_pages, guint64 surplus)
-{
-    g_autofree char *path = at(POOL "/x");
-
-    put_count(path, "nr_hugepages", all);
-    put_count(path, "free_hugepages", free_pages);
-    put_count(path, "surplus_hugepages", surplus);
-}
-
-static void assert_pages(guint64 all, guint64 free_pages, guint64 surplus)
-{
-    g_assert_cmpuint(count("nr_hugepages"), ==, all);
-    g_assert_cmpuint(count("free_hugepages"), ==, free_pages);
-    g_assert_cmpuint(count("surplus_hugepages"), ==, surplus);
-}
 
 /* 100 huge pages, 60 of them free; the GPU has a BAR 0 of 256 MiB that can have 8 GiB, and a BAR 2,
  * the doorbells, that can have less. */
@@ -48,15 +19,9 @@ static void make_options(const char *lines)
     g_autofree char *conf = g_strconcat("[handoff]\ndomains = all\n", lines, NULL);
 
     make_host();
-    most_pages = G_MAXUINT64;
     no_room = FALSE;
     put("/etc/dkvm/dkvm.conf", conf);
-    put("/proc/meminfo", "MemAvailable: 6291456 kB\nHugepagesize: 2048 kB\n");
-    put("/sys/devices/system/node/node0/meminfo", "Node 0 MemFree: 4194304 kB\n");
-    put("/sys/kernel/mm/hugepages/hugepages-2048kB/x", "");
-    put("/sys/devices/system/node/node0/compact", "");
-    put(POOL "/x", "");
-    set_pages(100, 60, 0);
+    make_pages();
     put(GPU "/resource", "0x0000004000000000 0x000000400fffffff 0x000000000014220c\n"
                          "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
                          "0x0000004100000000 0x000000410fffffff 0x000000000014220c\n");
@@ -273,108 +238,7 @@ static void test_kill_worker(void)
     kill_everywhere(TRUE, 75);
 }
 
-/* ---- the worker is killed at a write ---------------------------------------------------- */
-
-static guint writes, die_at;
-static gboolean die_before;
-
-static int deadly(DkvmWorkKind kind, const char *a, const char *b, char **text)
-{
-    gboolean here = ++writes == die_at;
-
-    if (here && die_before)
-        (void)kill(getpid(), SIGKILL);
-    int cause = fake_kernel(kind, a, b, text);
-
-    if (here)
-        (void)kill(getpid(), SIGKILL);
-    return cause;
-}
-
-static int take(const char *uuid, guint need)
-{
-    g_autofree char *what = g_strdup_printf("%s %u %d", uuid, need, (int)getppid());
-    g_autofree char *text = NULL;
-    int cause = dkvm_hugepages_take(POOL_NAME, what, &text);
-
-    g_test_message("%s", text ? text : "");
-    return cause;
-}
-
-static int give(const char *uuid)
-{
-    g_autofree char *text = NULL;
-
-    return dkvm_hugepages_give(POOL_NAME, uuid, &text);
-}
-
-/* TRUE: it lived. */
-static gboolean killed_at(guint number, gboolean before, gboolean giving)
-{
-    pid_t pid = fork();
-    int status = 0;
-
-    if (pid == 0) {
-        die_at = number;
-        die_before = before;
-        dkvm_worker_act = deadly;
-        _exit(giving ? give(UUID) : take(UUID, 250));
-    }
-    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-    return WIFEXITED(status);
-}
-
-/* Another VM comes between, and the own one's successor last. */
-static void test_kill_write(void)
-{
-    for (int way = 0; way < 4; way++) {
-        gboolean before = (way & 1) != 0, giving = (way & 2) != 0, lived = FALSE;
-        guint number = 1;
-
-        for (; !lived; number++) {
-            make_options(ALL);
-            g_assert_true(dkvm_rundir_make(UUID, NULL));
-            if (giving)
-                g_assert_cmpint(take(UUID, 250), ==, 0);
-            lived = killed_at(number, before, giving);
-            g_assert_cmpint(take(OTHER, 70), ==, 0);
-            g_assert_cmpint(give(UUID), ==, 0);
-            g_assert_cmpuint(count("free_hugepages"), >=, 70);
-            g_assert_cmpint(give(OTHER), ==, 0);
-            assert_pages(100, 60, 0);
-        }
-        /* nr_hugepages, and compact before it */
-        g_assert_cmpuint(number, ==, giving ? 3 : 4);
-    }
-}
-
 /* ---- others on the host ----------------------------------------------------------------- */
-
-static void begin_pages(void)
-{
-    make_options(ALL);
-    g_assert_true(dkvm_rundir_make(UUID, NULL));
-}
-
-/* Two VMs at once do not count on the same pages; whichever ends first takes only its own. */
-static void test_two(void)
-{
-    const char *const order[][2] = {{UUID, OTHER}, {OTHER, UUID}};
-
-    for (gsize i = 0; i < G_N_ELEMENTS(order); i++) {
-        begin_pages();
-        g_assert_cmpint(take(UUID, 50), ==, 0);
-        assert_pages(100, 60, 0);
-        g_assert_cmpuint(dkvm_hugepages_promised(OTHER, &pool), ==, 50);
-        g_assert_cmpuint(dkvm_hugepages_promised(UUID, &pool), ==, 0);
-        g_assert_cmpint(take(OTHER, 50), ==, 0);
-        assert_pages(140, 100, 0);
-        g_assert_cmpint(give(order[i][0]), ==, 0);
-        g_assert_cmpuint(count("free_hugepages"), >=, 50);
-        g_assert_cmpint(give(order[i][1]), ==, 0);
-        assert_pages(100, 60, 0);
-    }
-}
 
 /* One that runs has its pages: they are not free, and not to be kept free. */
 static void test_running(void)
@@ -403,35 +267,6 @@ static void test_running(void)
     assert_pages(100, 60, 0);
 }
 
-/* What a third party does to the counter while the VM has its pages. */
-static void test_third_party(void)
-{
-    static const struct {
-        guint all, free_pages, surplus; /* as it left them */
-        guint end, end_free, end_surplus;
-    } cases[] = {
-        {1290, 1250, 0, 1100, 1060, 0}, /* it has made 1000 for itself: they stay */
-        {100, 60, 0, 100, 60, 0},       /* it has set its own number again: ours are gone */
-        {150, 110, 0, 100, 60, 0},      /* it has taken some away: ours first */
-        {40, 0, 0, 40, 0, 0},           /* all that nobody uses: those of others, too */
-        {290, 230, 0, 100, 40, 0},      /* it has mapped 20 of the old ones */
-        {290, 0, 0, 290, 0, 190},       /* it has mapped all: ours leave when it lets go */
-        {290, 250, 40, 140, 100, 40},   /* it has set 250 while 40 were in use: ours went first */
-    };
-
-    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
-        begin_pages();
-        g_test_message("case %zu", i);
-        g_assert_cmpint(take(UUID, 250), ==, 0);
-        assert_pages(290, 250, 0);
-        set_pages(cases[i].all, cases[i].free_pages, cases[i].surplus);
-        g_assert_cmpint(give(UUID), ==, 0);
-        assert_pages(cases[i].end, cases[i].end_free, cases[i].end_surplus);
-        g_autofree char *ledger = at("/run/dkvm/hugepages");
-        g_assert_false(g_file_test(ledger, G_FILE_TEST_EXISTS));
-    }
-}
-
 /* All or nothing. */
 static void test_in_pieces(void)
 {
@@ -448,28 +283,6 @@ static void test_in_pieces(void)
     g_assert_nonnull(strstr(error->message, "only 100 of 190 missing huge pages of 2048 KiB"));
     g_autofree char *after = state();
     g_assert_cmpstr(after, ==, before);
-}
-
-/* Work for a guard that is gone, another boot's file, and requests that are none. */
-static void test_not_ours(void)
-{
-    g_autofree char *text = NULL, *gone = g_strdup_printf(UUID " 250 %d", (int)getpid());
-
-    begin_pages();
-    g_assert_cmpint(dkvm_hugepages_take(POOL_NAME, gone, &text), ==, ECANCELED);
-    assert_pages(100, 60, 0);
-    put("/run/dkvm/hugepages", "boot another\npool " POOL_NAME " 7\nvm " UUID " " POOL_NAME
-                               " 250 90\nwrite " UUID " " POOL_NAME " 10 100\n");
-    g_assert_false(dkvm_hugepages_has(UUID, &pool));
-    g_assert_cmpint(give(UUID), ==, 0);
-    assert_pages(100, 60, 0);
-    put("/run/dkvm/hugepages", "boot b007\nvm x " POOL_NAME " 250 90\nvm " UUID " node0/../x 250 "
-                               "90\nnonsense\n\nvm " UUID " " POOL_NAME " 250\n");
-    g_assert_false(dkvm_hugepages_has(UUID, &pool));
-    g_assert_cmpint(dkvm_hugepages_give("node0/2048", UUID, &text), ==, EINVAL);
-    g_assert_cmpint(dkvm_hugepages_give(POOL_NAME, "../x", &text), ==, EINVAL);
-    g_assert_cmpint(dkvm_hugepages_take(POOL_NAME, UUID, &text), ==, EINVAL);
-    assert_pages(100, 60, 0);
 }
 
 /* ---- BAR and reset ---------------------------------------------------------------------- */
@@ -603,12 +416,8 @@ int main(int argc, char **argv)
     g_test_add_func("/options/off", test_off);
     g_test_add_func("/options/kill-guard", test_kill_guard);
     g_test_add_func("/options/kill-worker", test_kill_worker);
-    g_test_add_func("/options/kill-write", test_kill_write);
-    g_test_add_func("/options/two", test_two);
     g_test_add_func("/options/running", test_running);
-    g_test_add_func("/options/third-party", test_third_party);
     g_test_add_func("/options/in-pieces", test_in_pieces);
-    g_test_add_func("/options/not-ours", test_not_ours);
     g_test_add_func("/options/bar-plan", test_bar_plan);
     g_test_add_func("/options/bar-stays", test_bar_stays);
     g_test_add_func("/options/bar-no-room", test_bar_no_room);
