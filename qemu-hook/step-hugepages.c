@@ -57,11 +57,11 @@ static char *text(const DkvmAction *action)
     guint64 need = g_ascii_strtoull(action->post, NULL, 10);
 
     if (need <= there)
-        return g_strdup_printf("keep %" G_GUINT64_FORMAT " free huge pages for the VM (%s)", need,
+        return g_strdup_printf("keep %" G_GUINT64_FORMAT " huge pages free for the VM (%s)", need,
                                action->target);
-    return g_strdup_printf("make %" G_GUINT64_FORMAT " huge pages: the VM needs %" G_GUINT64_FORMAT
-                           ", %" G_GUINT64_FORMAT " are free (%s)",
-                           need - there, need, there, action->target);
+    return g_strdup_printf("keep %" G_GUINT64_FORMAT " huge pages free for the VM, having made "
+                           "%" G_GUINT64_FORMAT " of them (%s)",
+                           need, need - there, action->target);
 }
 
 const DkvmStep dkvm_step_hugepages = {

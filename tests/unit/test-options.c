@@ -128,7 +128,7 @@ static void test_there_and_back(void)
     g_autofree char *before = state(), *line = NULL;
     g_autoptr(DkvmHandover) handover = must_load(UUID);
 
-    assert_planned("make 190 huge pages: the VM needs 250, 60 are free (node0/2048kB)");
+    assert_planned("keep 250 huge pages free for the VM, having made 190 of them (node0/2048kB)");
     assert_planned("let BAR 0 of 0000:01:00.0 have 8192 MiB instead of 256 MiB");
     assert_planned("let 0000:01:00.0 be reset by bus only (it was: flr bus)");
     g_assert_true(prepare(handover, &error));
