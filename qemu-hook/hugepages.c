@@ -15,8 +15,8 @@
  * killed: the counter then says how far it came.  (What a third party does to the counter in just
  * that moment cannot be told apart; at other moments it can.)
  *
- * Taking away is a difference, too: nr_hugepages -= MADE, and never below what others have, BASE
- * and the pages of other VMs.  Somebody who lowered the counter meanwhile has taken ours first.
+ * Taking away is a difference, too: what others have stays, BASE and the pages of other VMs.  BASE
+ * grows with what somebody adds meanwhile; who lowers the counter has taken ours first.
  * Pages in use, or promised to a mapping, are never freed by that: the kernel turns what is above
  * the new number into surplus pages, which leave when their user lets go of them
  * (Documentation/admin-guide/mm/hugetlbpage.rst; set_max_huge_pages() in mm/hugetlb.c). */
@@ -318,7 +318,7 @@ static int give(Ledger *ledger, const char *uuid, const DkvmPool *pool)
 {
     guint64 base = base_of(ledger, pool)->made, now = size_of(pool);
     guint64 mine = find(ledger, uuid, pool)->made, others = base + made(ledger, pool) - mine;
-    guint64 to = MAX(now - MIN(now, mine), MIN(now, others));
+    guint64 to = MIN(now, others);
     int cause = to < now ? change(ledger, uuid, pool, to) : 0;
 
     if (cause == 0 && size_of(pool) > to)
@@ -368,7 +368,7 @@ static int take(Ledger *ledger, const char *uuid, const DkvmPool *pool, guint64 
                         "host, or reserve them at boot (hugepages= in the kernel's command "
                         "line)",
                         got, missing, pool->kb, cause ? ": " : "", cause ? g_strerror(cause) : "");
-    (void)give(ledger, uuid, pool);
+    (void)ledger_write(ledger);
     return ENOMEM;
 }
 

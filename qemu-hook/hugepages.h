@@ -26,8 +26,8 @@ gboolean dkvm_hugepages_has(const char *uuid, const DkvmPool *pool);
 guint64 dkvm_hugepages_promised(const char *uuid, const DkvmPool *pool);
 
 /* For the worker.  POOL: its name; WHAT: "UUID NEED PID", PID the guard that wants it: NEED pages
- * are free for that VM, what is missing is made.  All or nothing.  Returns 0 or an errno; *TEXT:
- * why not. */
+ * are free for that VM, what is missing is made.  Returns 0 or an errno; *TEXT: why not.  Then,
+ * too, dkvm_hugepages_give() takes away what was made. */
 int dkvm_hugepages_take(const char *pool, const char *what, char **text);
 /* WHAT: "UUID".  Takes away as many as were made for it. */
 int dkvm_hugepages_give(const char *pool, const char *what, char **text);

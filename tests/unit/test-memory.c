@@ -191,6 +191,17 @@ static void test_free_pages(void)
            "node0/2048kB 50 50; node1/2048kB 200 200; ");
 }
 
+/* What another VM counts on that is about to start is not free. */
+static void test_promised(void)
+{
+    make_nodes();
+    put("/run/dkvm/hugepages", "boot b007\npool node0/2048kB 100\n"
+                               "vm 99999999-2222-3333-4444-555555555555 node0/2048kB 30 0\n"
+                               "vm 11111111-2222-3333-4444-555555555555 node0/2048kB 9 0\n");
+    expect(MIB("40") HUGE("") ON("0"), "node0/2048kB 20 20; ");
+    expect_part(MIB("42") HUGE("") ON("0"), "wants 21 huge pages of 2048 KiB (42 MiB), and 20 are");
+}
+
 static void test_refused(void)
 {
     make_nodes();
@@ -260,6 +271,7 @@ int main(int argc, char **argv)
     dkvm_worker_act = fake_kernel;
     g_test_add_func("/memory/parts", test_parts);
     g_test_add_func("/memory/free-pages", test_free_pages);
+    g_test_add_func("/memory/promised", test_promised);
     g_test_add_func("/memory/refused", test_refused);
     g_test_add_func("/memory/made", test_made);
     g_test_add_func("/memory/no-nodes", test_no_nodes);
