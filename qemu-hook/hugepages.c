@@ -19,7 +19,9 @@
  * grows with what somebody adds meanwhile; who lowers the counter has taken ours first.
  * Pages in use, or promised to a mapping, are never freed by that: the kernel turns what is above
  * the new number into surplus pages, which leave when their user lets go of them
- * (Documentation/admin-guide/mm/hugetlbpage.rst; set_max_huge_pages() in mm/hugetlb.c). */
+ * (Documentation/admin-guide/mm/hugetlbpage.rst; set_max_huge_pages() in mm/hugetlb.c).  Kernels
+ * up to 6.1 at least count surplus pages of the other nodes in when one node is written to: what is
+ * left then is read back and stays MADE, for the next try. */
 #include "qemu-hook/hugepages.h"
 
 #include <errno.h>
