@@ -404,7 +404,7 @@ gboolean dkvm_handover_restore(DkvmHandover *handover, const char *reason)
         if (!waits_for(stuck, action) && undo_one(handover, action))
             continue;
         left = TRUE;
-        if (action->step->on_device)
+        if (action->step->on_device && (!action->step->lesser || action->late))
             g_hash_table_add(stuck, action->target);
     }
     if (left)

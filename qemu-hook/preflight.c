@@ -9,6 +9,7 @@
 #include "lib/paths.h"
 #include "qemu-hook/bus.h"
 #include "qemu-hook/crash.h"
+#include "qemu-hook/memory.h"
 #include "qemu-hook/step.h"
 #include "qemu-hook/users.h"
 #include "udev/host-private.h"
@@ -164,52 +165,6 @@ static void check_holders(DkvmPlan *plan)
     check_blocker(plan, &sorted);
 }
 
-/* ---- memory ----------------------------------------------------------------------------- */
-
-/* "MemAvailable:   123 kB" in bytes; 0 if it is not there. */
-static guint64 memory_info(const char *name)
-{
-    g_autofree char *text = dkvm_host_text("/proc/meminfo", 8192);
-    const char *line = text ? strstr(text, name) : NULL;
-
-    return line ? g_ascii_strtoull(line + strlen(name), NULL, 10) * 1024 : 0;
-}
-
-static guint64 free_pages(guint64 size)
-{
-    g_autofree char *path = g_strdup_printf(
-        "/sys/kernel/mm/hugepages/hugepages-%" G_GUINT64_FORMAT "kB/free_hugepages", size / 1024);
-    g_autofree char *text = dkvm_host_text(path, 32);
-
-    return text ? g_ascii_strtoull(text, NULL, 10) : 0;
-}
-
-/* With a device of the host all of the guest's memory is pinned at its start. */
-static void check_memory(DkvmPlan *plan)
-{
-    const DkvmWants *wants = plan->wants;
-    guint64 available = memory_info("MemAvailable:");
-
-    if (wants->hugepages) {
-        guint64 size = wants->page_size ? wants->page_size : memory_info("Hugepagesize:");
-        guint64 there = size ? free_pages(size) : 0;
-
-        if (size > 0 && there < (wants->memory + size - 1) / size)
-            dkvm_plan_refuse(plan,
-                             "Reserve them at boot (hugepages= in the kernel's command line), or "
-                             "take <hugepages> out of the VM.",
-                             "The VM wants %" G_GUINT64_FORMAT " huge pages of %" G_GUINT64_FORMAT
-                             " KiB, and %" G_GUINT64_FORMAT " are free.",
-                             (wants->memory + size - 1) / size, size / 1024, there);
-        return;
-    }
-    if (available > 0 && wants->memory > available)
-        dkvm_plan_refuse(plan, "Close programs, or give the VM less memory.",
-                         "The VM wants %" G_GUINT64_FORMAT " MiB, and %" G_GUINT64_FORMAT
-                         " MiB of this host are available.",
-                         wants->memory >> 20, available >> 20);
-}
-
 /* ---- the kernel ------------------------------------------------------------------------- */
 
 static gboolean module_exists(const char *release)
@@ -265,7 +220,7 @@ void dkvm_preflight(DkvmPlan *plan)
     check_verdicts(plan);
     check_left(plan);
     check_holders(plan);
-    check_memory(plan);
+    dkvm_memory_check(plan);
     check_modules(plan);
     check_taint(plan);
     check_crashes(plan);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The state of this boot, /run/dkvm (0700 root): a folder for each UUID with journal, lock and
- * socket, and own/BDF, a file that says whose each taken device is.  Every path is made of a UUID
- * or an address that was parsed, never of a name. */
+ * socket, own/BDF, a file that says whose each taken device is, and hugepages (hugepages.h).  Every
+ * path is made of a UUID or an address that was parsed, never of a name. */
 #pragma once
 
 #include <glib.h>

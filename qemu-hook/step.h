@@ -13,6 +13,7 @@ struct DkvmStep {
     const char *property;
     gboolean on_device; /* the target is the address of a device */
     gboolean one_way;   /* cannot be undone, and need not be: sessions, processes */
+    gboolean lesser;    /* if undoing it fails, its device's driver comes back all the same */
     gboolean risky;     /* may take the host down: noted on disk before (crash.h) */
     guint deadline;     /* milliseconds for each act or undoing */
     /* Adds its actions for PLAN.  Reads only.  What stands in the way is said with
@@ -39,7 +40,8 @@ const DkvmStep *dkvm_step_find(const char *name);
 
 extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_module, dkvm_step_manager,
     dkvm_step_session, dkvm_step_drain, dkvm_step_nvidia, dkvm_step_console, dkvm_step_firmware,
-    dkvm_step_unbind, dkvm_step_forget, dkvm_step_override, dkvm_step_bind, dkvm_step_proof;
+    dkvm_step_unbind, dkvm_step_forget, dkvm_step_override, dkvm_step_bind, dkvm_step_proof,
+    dkvm_step_hugepages, dkvm_step_bar, dkvm_step_reset;
 
 /* ---- for the steps ---- */
 

@@ -3,10 +3,11 @@
 #include "qemu-hook/step.h"
 
 const DkvmStep *const dkvm_steps[] = {
-    &dkvm_step_ownership, &dkvm_step_inhibitor, &dkvm_step_module,
-    &dkvm_step_manager,   &dkvm_step_session,   &dkvm_step_drain,
-    &dkvm_step_console,   &dkvm_step_firmware,  &dkvm_step_nvidia,
-    &dkvm_step_unbind,    &dkvm_step_forget,    &dkvm_step_override,
+    &dkvm_step_ownership, &dkvm_step_inhibitor, &dkvm_step_hugepages,
+    &dkvm_step_module,    &dkvm_step_manager,   &dkvm_step_session,
+    &dkvm_step_drain,     &dkvm_step_console,   &dkvm_step_firmware,
+    &dkvm_step_nvidia,    &dkvm_step_unbind,    &dkvm_step_forget,
+    &dkvm_step_override,  &dkvm_step_bar,       &dkvm_step_reset,
     &dkvm_step_bind,      &dkvm_step_proof,     NULL,
 };
 
