@@ -170,6 +170,49 @@ static gboolean set_holders(DkvmConfig *config, GKeyFile *file, const char *grou
     return set_refuse(file, group, key, "terminate", &config->holders_terminate);
 }
 
+static gboolean set_hugepages(DkvmConfig *config, GKeyFile *file, const char *group,
+                              const char *key)
+{
+    return set_refuse(file, group, key, "allocate", &config->hugepages_allocate);
+}
+
+static gboolean set_bar_size(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
+{
+    static const char *const words[] = {"keep", "largest", "smallest"};
+    static const DkvmBarSize values[] = {DKVM_BAR_KEEP, DKVM_BAR_LARGEST, DKVM_BAR_SMALLEST};
+    g_autofree char *text = text_of(file, group, key);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(words); i++) {
+        if (strcmp(text, words[i]) == 0) {
+            config->bar_size = values[i];
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* pci_reset_fn_methods in the kernel's drivers/pci/pci.c, in its order. */
+static const char *const reset_methods[] = {"device_specific", "acpi", "flr", "af_flr", "pm", "bus",
+                                            "cxl_bus"};
+
+static gboolean set_reset_method(DkvmConfig *config, GKeyFile *file, const char *group,
+                                 const char *key)
+{
+    g_autofree char *text = text_of(file, group, key);
+
+    if (strcmp(text, "keep") == 0) {
+        config->reset_method = NULL;
+        return TRUE;
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(reset_methods); i++) {
+        if (strcmp(text, reset_methods[i]) == 0) {
+            config->reset_method = reset_methods[i];
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 /* Units that the host or the hand-over itself stands on; a display manager is "desktop". */
 static gboolean is_needed_unit(const char *unit)
 {
@@ -222,6 +265,10 @@ static const struct Key {
     {"handoff", "domains", "darwin, marked or all", set_domains},
     {"handoff", "desktop", "refuse or stop", set_desktop},
     {"handoff", "holders", "refuse or terminate", set_holders},
+    {"handoff", "hugepages", "refuse or allocate", set_hugepages},
+    {"handoff", "bar-size", "keep, largest or smallest", set_bar_size},
+    {"handoff", "reset-method", "keep, device_specific, acpi, flr, af_flr, pm, bus or cxl_bus",
+     set_reset_method},
     {"handoff", "services",
      "at most 16 names NAME.service or NAME.socket separated by ';', none that the host stands on "
      "(systemd-*, dbus*, libvirt*, virt*d, ssh*, dkvm*, user@*, display-manager.service)",

@@ -18,6 +18,12 @@ typedef enum {
     DKVM_HANDOFF_ALL,
 } DkvmHandoffDomains;
 
+typedef enum {
+    DKVM_BAR_KEEP, /* default */
+    DKVM_BAR_LARGEST,
+    DKVM_BAR_SMALLEST,
+} DkvmBarSize;
+
 typedef struct {
     DkvmMatch match;             /* [define] match */
     char **names;                /* [define] names: globs; empty list: every name */
@@ -30,6 +36,9 @@ typedef struct {
     gboolean desktop_stop;              /* [handoff] desktop = stop; default refuse */
     gboolean holders_terminate;         /* [handoff] holders = terminate; default refuse */
     char **handoff_services;            /* [handoff] services: unit names; empty list: none */
+    gboolean hugepages_allocate;        /* [handoff] hugepages = allocate; default refuse */
+    DkvmBarSize bar_size;               /* [handoff] bar-size */
+    const char *reset_method; /* [handoff] reset-method: a name of the kernel's; NULL: keep */
 } DkvmConfig;
 
 /* Reads the configuration below the root prefix.  Returns a new object or NULL with

@@ -18,7 +18,7 @@ readonly build='gcc libc6-dev make pkg-config libglib2.0-dev libxml2-dev libxslt
 readonly test="$build bats perl python3 xsltproc libxml2-utils
     libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients python3-libvirt virtinst
     qemu-system-x86 qemu-utils ovmf osinfo-db osinfo-db-tools libosinfo-bin
-    debootstrap busybox-static cpio xz-utils kmod util-linux iproute2 procps attr acl time strace
+    debootstrap busybox-static cpio xz-utils kmod util-linux iproute2 procps attr acl time strace libfuse3-dev
     systemd valgrind gcovr clang libclang-rt-14-dev
     virt-manager gir1.2-spiceclientgtk-3.0 xvfb metacity xdotool dbus-daemon at-spi2-core
     gir1.2-atspi-2.0 python3-gi imagemagick xorriso librsvg2-bin fonts-dejavu-core e2fsprogs"

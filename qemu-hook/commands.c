@@ -261,8 +261,11 @@ int dkvm_command_restore(const char *uuid)
     }
     if (uuid)
         return restore_one(uuid);
-    for (char **one = uuids; *one; one++)
-        code = MAX(code, restore_one(*one));
+    for (char **one = uuids; *one; one++) {
+        int result = restore_one(*one);
+
+        code = MAX(code, result);
+    }
     if (!*uuids)
         (void)puts("Nothing is handed over.");
     return code;
@@ -307,6 +310,15 @@ static int refuse(const char *format, ...)
     return EXIT_REFUSED;
 }
 
+static int tell(const DkvmWants *wants, const char *word)
+{
+    g_autofree char *text = NULL;
+
+    if (dkvm_client_is_known(wants->uuid))
+        (void)dkvm_client_ask(wants->uuid, word, -1, FALSE, SHORT_MS, &text);
+    return 0;
+}
+
 static int on_prepare(const DkvmWants *wants, const DkvmConfig *config)
 {
     g_autofree char *text = NULL;
@@ -322,6 +334,8 @@ static int on_prepare(const DkvmWants *wants, const DkvmConfig *config)
     case DKVM_SAYS_NOTHING:
         break;
     }
+    /* It may have finished all the same, and only its answer was lost. */
+    (void)tell(wants, "release");
     return refuse("VM %s is not started: its guard was killed or did not finish in time. What was "
                   "changed is being put back; 'dkvm-gpu status' shows it.",
                   wants->name);
@@ -345,15 +359,6 @@ static int on_start(const DkvmWants *wants)
     return refuse("VM %s is not started: its guard does not answer. 'dkvm-gpu status' shows what "
                   "is handed over.",
                   wants->name);
-}
-
-static int tell(const DkvmWants *wants, const char *word)
-{
-    g_autofree char *text = NULL;
-
-    if (dkvm_client_is_known(wants->uuid))
-        (void)dkvm_client_ask(wants->uuid, word, -1, FALSE, SHORT_MS, &text);
-    return 0;
 }
 
 static int answer_hook(const char *operation, const DkvmWants *wants, const DkvmConfig *config,

@@ -68,26 +68,51 @@ gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWo
     return FALSE;
 }
 
+/* "It is not there" is an answer, everything else is none. */
+static char *no_answer(const char *if_gone)
+{
+    return g_strdup(errno == ENOENT || errno == ENODEV ? if_gone : DKVM_UNREADABLE);
+}
+
+char *dkvm_look_link(const char *full)
+{
+    char name[128];
+
+    return dkvm_sysfs_link_name(AT_FDCWD, full, name, sizeof name) ? g_strdup(name) : no_answer("");
+}
+
+char *dkvm_look_line(const char *full)
+{
+    char text[128];
+
+    return dkvm_sysfs_line(AT_FDCWD, full, text, sizeof text) >= 0 ? g_strdup(text)
+                                                                   : no_answer(NULL);
+}
+
 char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf)
 {
     const DkvmTaken *taken = dkvm_handover_device(handover, bdf);
     g_autofree char *folder = g_strconcat(dkvm_paths_root(), "/sys/bus/pci/devices/", bdf, NULL);
     g_autofree char *driver = g_strconcat(folder, "/driver", NULL);
-    char vendor[16] = "", device[16] = "", name[128];
+    char vendor[16] = "", device[16] = "";
     int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (dir < 0)
-        return NULL;
-    (void)dkvm_sysfs_line(dir, "vendor", vendor, sizeof vendor);
-    (void)dkvm_sysfs_line(dir, "device", device, sizeof device);
+        return no_answer(NULL);
+    gboolean known = dkvm_sysfs_line(dir, "vendor", vendor, sizeof vendor) > 0 &&
+                     dkvm_sysfs_line(dir, "device", device, sizeof device) > 0;
+
     (void)close(dir);
+    /* One that goes at this moment is gone the next time. */
+    if (!known)
+        return g_strdup(DKVM_UNREADABLE);
     if (taken) {
         g_autofree char *identity = g_strconcat(vendor, ":", device, NULL);
 
         if (!g_str_equal(identity, taken->identity))
             return NULL;
     }
-    return g_strdup(dkvm_sysfs_link_name(AT_FDCWD, driver, name, sizeof name) ? name : "");
+    return dkvm_look_link(driver);
 }
 
 static gboolean wait_for(const char *path, gboolean there, guint milliseconds)
@@ -226,7 +251,13 @@ gboolean dkvm_handover_prepare(DkvmHandover *handover, GError **error)
                     "%s. Not everything could be put back: %s; 'dkvm-gpu status' shows the rest",
                     cause->message, handover->problems->str);
     else
-        g_propagate_error(error, g_steal_pointer(&cause));
+        g_set_error(error, DKVM_ERROR, cause->code,
+                    "%s. %s%s; dmesg and 'journalctl -t dkvm-gpu' may say why, then start the VM "
+                    "again",
+                    cause->message,
+                    handover->problems->len ? "What was done is undone, but "
+                                            : "What was done is undone",
+                    handover->problems->str);
     return FALSE;
 }
 
@@ -273,9 +304,28 @@ static gboolean undo_now(DkvmHandover *handover, DkvmAction *action)
         is_undone(handover, action, "undone");
         return TRUE;
     }
-    dkvm_step_problem(handover, action, "%s",
-                      !done ? error->message : "the kernel took it and did nothing");
+    if (done)
+        dkvm_step_problem(handover, action, "undoing %s of %s had no effect: it is '%s', not '%s'",
+                          step->name, action->target, now ? now : "gone", action->pre);
+    else
+        dkvm_step_problem(handover, action, "undoing %s", error->message);
     return FALSE;
+}
+
+static gboolean is_at_rest(const DkvmHandover *handover, const DkvmAction *action, const char *now)
+{
+    return !now || g_str_equal(now, action->pre) || g_strcmp0(now, original(handover, action)) == 0;
+}
+
+/* What is closed is never looked at again: that nothing is left to do has to be seen twice. */
+static char *look_well(DkvmHandover *handover, const DkvmAction *action)
+{
+    char *now = action->step->look(handover, action);
+
+    if (!is_at_rest(handover, action, now))
+        return now;
+    g_free(now);
+    return action->step->look(handover, action);
 }
 
 /* The rule of facts/handoff.md D.2.  TRUE: nothing is left to do here. */
@@ -295,12 +345,17 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
         is_undone(handover, action, "cannot be undone");
         return TRUE;
     }
-    now = action->step->look(handover, action);
+    now = look_well(handover, action);
     if (!now && action->step->seek && action->step->seek(handover, action))
-        now = action->step->look(handover, action);
-    if (!now || g_str_equal(now, action->pre) || g_strcmp0(now, original(handover, action)) == 0) {
+        now = look_well(handover, action);
+    if (is_at_rest(handover, action, now)) {
         is_undone(handover, action, now ? "nothing to undo" : "gone, nothing to undo");
         return TRUE;
+    }
+    if (g_str_equal(now, DKVM_UNREADABLE)) {
+        dkvm_step_problem(handover, action, "how %s of %s is now cannot be read",
+                          action->step->name, action->target);
+        return FALSE;
     }
     if (!g_str_equal(now, action->post)) {
         (void)write_state(handover, action, DKVM_RECORD_FOREIGN, now, NULL);
@@ -323,6 +378,8 @@ static void clear_folder(DkvmHandover *handover)
     g_autofree char *journal = dkvm_rundir_path(handover->uuid, "journal");
 
     (void)unlink(journal);
+    /* Once more: what is left of it would be taken for a crash at the next boot. */
+    dkvm_crash_clear(handover);
 }
 
 gboolean dkvm_handover_restore(DkvmHandover *handover, const char *reason)
@@ -346,7 +403,7 @@ gboolean dkvm_handover_restore(DkvmHandover *handover, const char *reason)
         if (!waits_for(stuck, action) && undo_one(handover, action))
             continue;
         left = TRUE;
-        if (action->step->on_device)
+        if (action->step->on_device && (!action->step->lesser || action->late))
             g_hash_table_add(stuck, action->target);
     }
     dkvm_motd_update(handover, left);

@@ -113,6 +113,7 @@ static void must_begin_anew(Guard *guard)
     if (new_handover(guard, &error))
         return;
     dkvm_log_error("%s", error->message);
+    dkvm_rundir_clear(guard->uuid);
     exit(1);
 }
 
@@ -155,15 +156,15 @@ static char *read_xml(int fd, gsize *length, GError **error)
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
         st.st_size > XML_MAX) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "the domain is empty or larger than %d bytes", XML_MAX);
+                    "the domain is empty or larger than %d bytes; start the VM again", XML_MAX);
         return NULL;
     }
     g_autofree char *text = g_malloc((gsize)st.st_size + 1);
     ssize_t got = pread(fd, text, (size_t)st.st_size, 0);
 
     if (got != st.st_size) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT, "cannot read the domain: %s",
-                    g_strerror(errno));
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read the domain: %s; start the VM again", g_strerror(errno));
         return NULL;
     }
     text[got] = '\0';
@@ -214,11 +215,12 @@ static gboolean do_prepare(Guard *guard, int client, int xml, pid_t caller, guin
     return dkvm_handover_prepare(handover, error);
 }
 
-static void answer(int client, const char *word, const char *text)
+/* FALSE: nobody is there to hear it. */
+static gboolean answer(int client, const char *word, const char *text)
 {
     g_autofree char *message = g_strconcat(word, " ", text ? text : "", NULL);
 
-    (void)dkvm_channel_send(client, message, -1);
+    return dkvm_channel_send(client, message, -1);
 }
 
 static void on_prepare(Guard *guard, int client, int xml, pid_t caller, guint64 start)
@@ -227,8 +229,8 @@ static void on_prepare(Guard *guard, int client, int xml, pid_t caller, guint64 
 
     /* What an earlier run left is put back first; that the VM runs is known from the group. */
     if (!is_idle(guard) && find_qemu(guard)) {
-        answer(client, "no",
-               "This VM still has its devices: its QEMU has not ended. End it first.");
+        (void)answer(client, "no",
+                     "This VM still has its devices: its QEMU has not ended. End it first.");
         return;
     }
     if (!is_idle(guard) && !restore(guard, "before another start")) {
@@ -236,16 +238,18 @@ static void on_prepare(Guard *guard, int client, int xml, pid_t caller, guint64 
             g_strdup_printf("The devices of the last run could not be given back: %s. 'dkvm-gpu "
                             "status' shows the rest.",
                             guard->handover->problems->str);
-        answer(client, "no", text);
+        (void)answer(client, "no", text);
         return;
     }
     if (do_prepare(guard, client, xml, caller, start, &error)) {
         watch_caller(guard);
-        answer(client, "ok", NULL);
+        /* Whoever did not hear it starts no VM. */
+        if (!answer(client, "ok", NULL))
+            (void)restore(guard, "nobody took the answer");
         return;
     }
     dkvm_log_error("%s", error->message);
-    answer(client, "no", error->message);
+    (void)answer(client, "no", error->message);
     if (guard->handover->phase == DKVM_PHASE_CLOSED)
         must_begin_anew(guard);
 }
@@ -263,10 +267,10 @@ static void on_start(Guard *guard, int client)
         g_autofree char *text = g_strdup_printf(
             "%s was taken from vfio-pci by somebody else (its driver is %s). Start the VM again.",
             taken->bdf, driver ? driver : "gone");
-        answer(client, "no", text);
+        (void)answer(client, "no", text);
         return;
     }
-    answer(client, "ok", NULL);
+    (void)answer(client, "ok", NULL);
 }
 
 static void on_reconnect(Guard *guard, pid_t caller, guint64 start)
@@ -286,14 +290,19 @@ static void on_reconnect(Guard *guard, pid_t caller, guint64 start)
 static void on_restore(Guard *guard, int client)
 {
     if (!is_idle(guard) && find_qemu(guard)) {
-        answer(client, "no", "The VM runs and has its devices; shut it down first.");
+        (void)answer(client, "no", "The VM runs and has its devices; shut it down first.");
         return;
     }
-    if (is_idle(guard) || restore(guard, "asked for"))
-        answer(client, "ok", NULL);
-    else
-        answer(client, dkvm_handover_is_wedged(guard->handover) ? "wedged" : "no",
-               guard->handover->problems->str);
+    if (is_idle(guard) || restore(guard, "asked for")) {
+        (void)answer(client, "ok", NULL);
+        return;
+    }
+    g_autofree char *text = g_strdup_printf(
+        "not everything could be given back: %s. 'dkvm-gpu status' shows the rest, dmesg may say "
+        "why; then run this again",
+        guard->handover->problems->str);
+
+    (void)answer(client, dkvm_handover_is_wedged(guard->handover) ? "wedged" : "no", text);
 }
 
 static void handle(Guard *guard, int client, const char *message, int fd)
@@ -309,9 +318,12 @@ static void handle(Guard *guard, int client, const char *message, int fd)
 
     (void)getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size);
     dkvm_failpoint_set(guard->handover, peer.pid);
-    (void)dkvm_channel_send(client, "accepted", -1);
+    gboolean heard = dkvm_channel_send(client, "accepted", -1);
+
     if (g_str_equal(what, "prepare")) {
-        on_prepare(guard, client, fd, caller, start);
+        /* Only what is told and not asked holds whether somebody waits or not. */
+        if (heard)
+            on_prepare(guard, client, fd, caller, start);
     } else if (g_str_equal(what, "start")) {
         on_start(guard, client);
     } else if (g_str_equal(what, "started")) {
@@ -470,24 +482,6 @@ static gboolean has_client(const Guard *guard)
     return !guard->leave && poll(&one, 1, 0) > 0;
 }
 
-static void clean(Guard *guard)
-{
-    static const char *const files[] = {"sock", "own", "lock"};
-    g_autofree char *folder = dkvm_rundir_path(guard->uuid, NULL);
-    g_autofree char *journal = dkvm_rundir_path(guard->uuid, "journal");
-    gboolean idle = is_idle(guard);
-
-    if (idle)
-        (void)unlink(journal);
-    for (gsize i = 0; i < G_N_ELEMENTS(files) && idle; i++) {
-        g_autofree char *path = dkvm_rundir_path(guard->uuid, files[i]);
-
-        (void)unlink(path);
-    }
-    if (idle)
-        (void)rmdir(folder);
-}
-
 static int open_signals(void)
 {
     sigset_t set;
@@ -582,7 +576,8 @@ int dkvm_guardian_run(const char *uuid)
             turn(&guard);
             served = TRUE;
         }
-        clean(&guard);
+        if (is_idle(&guard))
+            dkvm_rundir_clear(guard.uuid);
     }
     drop(&guard.caller);
     drop(&guard.qemu);

@@ -119,7 +119,8 @@ static gboolean fail(GError **error, const char *what, const char *path)
 {
     int cause = errno;
 
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE, "cannot %s the journal %s: %s", what, path,
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_FILE,
+                "cannot %s the journal %s: %s; check the file system that it is on", what, path,
                 g_strerror(cause));
     return FALSE;
 }

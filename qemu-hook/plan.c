@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "qemu-hook/plan.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/error.h"
 #include "qemu-hook/step.h"
+#include "udev/sysfs.h"
 #include "udev/verdict.h"
 
 #define CLASS_USB 0x0c03
@@ -179,6 +182,19 @@ static void note_choices(DkvmPlan *plan)
     }
 }
 
+/* A plan from half a picture would leave out what has to be done first.  An ordinary user, who may
+ * not read everything, cannot carry it out either. */
+static void check_picture(DkvmPlan *plan)
+{
+    const char *name;
+    int cause = dkvm_sysfs_trouble(&name);
+
+    if (cause == 0 || ((cause == EACCES || cause == EPERM) && geteuid() != 0))
+        return;
+    dkvm_plan_refuse(plan, "Start the VM again; if that does not help, dmesg may say why.",
+                     "Something of this host cannot be read: %s: %s.", name, g_strerror(cause));
+}
+
 DkvmPlan *dkvm_plan_new(const DkvmWants *wants, const DkvmConfig *config, GError **error)
 {
     g_autoptr(DkvmPlan) plan = g_new0(DkvmPlan, 1);
@@ -199,6 +215,9 @@ DkvmPlan *dkvm_plan_new(const DkvmWants *wants, const DkvmConfig *config, GError
                     stuck);
         return NULL;
     }
+    const char *unused;
+
+    (void)dkvm_sysfs_trouble(&unused);
     plan->host = dkvm_host_read(error);
     if (!plan->host)
         return NULL;
@@ -211,6 +230,7 @@ DkvmPlan *dkvm_plan_new(const DkvmWants *wants, const DkvmConfig *config, GError
             dkvm_steps[i]->plan(plan);
     }
     note_choices(plan);
+    check_picture(plan);
     return g_steal_pointer(&plan);
 }
 

@@ -9,6 +9,7 @@
 #include "lib/paths.h"
 #include "qemu-hook/bus.h"
 #include "qemu-hook/crash.h"
+#include "qemu-hook/memory.h"
 #include "qemu-hook/services.h"
 #include "qemu-hook/step.h"
 #include "qemu-hook/users.h"
@@ -98,6 +99,10 @@ static void sort_user(DkvmPlan *plan, Users *users, const char *bdf, const DkvmU
         if (!dkvm_services_stop(plan, user->unit))
             note_user(users->others, bdf, user);
         break;
+    case DKVM_USER_UNSEEN:
+        dkvm_plan_refuse(plan, "Start the VM again; if that does not help, end programs.",
+                         "%s may be in use: not all processes can be looked into.", bdf);
+        break;
     }
 }
 
@@ -157,60 +162,14 @@ static void check_holders(DkvmPlan *plan)
         for (guint k = 0; k < users->len; k++)
             sort_user(plan, &sorted, device->name, g_ptr_array_index(users, k));
     }
-    if (plan->mappings->stuck)
-        dkvm_plan_note(plan,
-                       "Process %d hangs in the kernel; what it and those after it have in their "
-                       "memory is not known.",
-                       (int)plan->mappings->stuck);
+    if (plan->mappings->stuck > 0)
+        dkvm_plan_refuse(plan, "End it, or start the host again if it does not end.",
+                         "Process %d hangs in the kernel: what it and others have in their memory "
+                         "cannot be seen.",
+                         (int)plan->mappings->stuck);
     judge_users(plan, &sorted);
     check_created(plan, &sorted);
     check_blocker(plan, &sorted);
-}
-
-/* ---- memory ----------------------------------------------------------------------------- */
-
-/* "MemAvailable:   123 kB" in bytes; 0 if it is not there. */
-static guint64 memory_info(const char *name)
-{
-    g_autofree char *text = dkvm_host_text("/proc/meminfo", 8192);
-    const char *line = text ? strstr(text, name) : NULL;
-
-    return line ? g_ascii_strtoull(line + strlen(name), NULL, 10) * 1024 : 0;
-}
-
-static guint64 free_pages(guint64 size)
-{
-    g_autofree char *path = g_strdup_printf(
-        "/sys/kernel/mm/hugepages/hugepages-%" G_GUINT64_FORMAT "kB/free_hugepages", size / 1024);
-    g_autofree char *text = dkvm_host_text(path, 32);
-
-    return text ? g_ascii_strtoull(text, NULL, 10) : 0;
-}
-
-/* With a device of the host all of the guest's memory is pinned at its start. */
-static void check_memory(DkvmPlan *plan)
-{
-    const DkvmWants *wants = plan->wants;
-    guint64 available = memory_info("MemAvailable:");
-
-    if (wants->hugepages) {
-        guint64 size = wants->page_size ? wants->page_size : memory_info("Hugepagesize:");
-        guint64 there = size ? free_pages(size) : 0;
-
-        if (size > 0 && there < (wants->memory + size - 1) / size)
-            dkvm_plan_refuse(plan,
-                             "Reserve them at boot (hugepages= in the kernel's command line), or "
-                             "take <hugepages> out of the VM.",
-                             "The VM wants %" G_GUINT64_FORMAT " huge pages of %" G_GUINT64_FORMAT
-                             " KiB, and %" G_GUINT64_FORMAT " are free.",
-                             (wants->memory + size - 1) / size, size / 1024, there);
-        return;
-    }
-    if (available > 0 && wants->memory > available)
-        dkvm_plan_refuse(plan, "Close programs, or give the VM less memory.",
-                         "The VM wants %" G_GUINT64_FORMAT " MiB, and %" G_GUINT64_FORMAT
-                         " MiB of this host are available.",
-                         wants->memory >> 20, available >> 20);
 }
 
 /* ---- the kernel ------------------------------------------------------------------------- */
@@ -268,7 +227,7 @@ void dkvm_preflight(DkvmPlan *plan)
     check_verdicts(plan);
     check_left(plan);
     check_holders(plan);
-    check_memory(plan);
+    dkvm_memory_check(plan);
     check_modules(plan);
     check_taint(plan);
     check_crashes(plan);

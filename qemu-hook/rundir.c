@@ -93,6 +93,19 @@ gboolean dkvm_rundir_make(const char *uuid, GError **error)
            (!folder || make_folder(folder, error));
 }
 
+void dkvm_rundir_clear(const char *uuid)
+{
+    static const char *const files[] = {"journal", "sock", "sock.new", "own", "lock"};
+    g_autofree char *folder = dkvm_rundir_path(uuid, NULL);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *path = dkvm_rundir_path(uuid, files[i]);
+
+        (void)unlink(path);
+    }
+    (void)rmdir(folder);
+}
+
 static int by_text(gconstpointer a, gconstpointer b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);

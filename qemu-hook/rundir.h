@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The state of this boot, /run/dkvm (0700 root): a folder for each UUID with journal, lock and
- * socket, and own/BDF, a file that says whose each taken device is.  Every path is made of a UUID
- * or an address that was parsed, never of a name. */
+ * socket, own/BDF, a file that says whose each taken device is, and hugepages (hugepages.h).  Every
+ * path is made of a UUID or an address that was parsed, never of a name. */
 #pragma once
 
 #include <glib.h>
@@ -23,6 +23,9 @@ char *dkvm_rundir_owner_path(const char *name);
 /* Makes /run/dkvm, own/ and (UUID not NULL) the folder of UUID, mode 0700.  Errors:
  * DKVM_ERROR_FILE; also where one of them is a link or somebody else's. */
 gboolean dkvm_rundir_make(const char *uuid, GError **error);
+/* Takes away all that a guard makes in the folder of UUID, and the folder: nothing is handed over.
+ */
+void dkvm_rundir_clear(const char *uuid);
 
 /* The UUIDs that have a folder, sorted; empty if there is none.  g_strfreev. */
 char **dkvm_rundir_list(void);

@@ -43,11 +43,8 @@ static char *read_bind(const char *part)
 {
     g_autofree char *file = bind_file(part);
     g_autofree char *path = file ? dkvm_path(file) : NULL;
-    char text[8];
 
-    if (!path || dkvm_sysfs_line(AT_FDCWD, path, text, sizeof text) < 0)
-        return NULL;
-    return g_strdup(text);
+    return path ? dkvm_look_line(path) : NULL;
 }
 
 static gboolean is_target(const DkvmPlan *plan, const char *path)

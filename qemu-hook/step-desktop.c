@@ -224,10 +224,11 @@ static void wait_for_one(const GPtrArray *users, int milliseconds)
     const DkvmUser *first = g_ptr_array_index(users, 0);
     struct pollfd one = {.fd = dkvm_process_open(first->pid, first->start), .events = POLLIN};
 
-    if (one.fd < 0)
+    if (one.fd < 0 && first->kind != DKVM_USER_UNSEEN)
         return;
     (void)poll(&one, 1, MIN(milliseconds, 200));
-    (void)close(one.fd);
+    if (one.fd >= 0)
+        (void)close(one.fd);
 }
 
 static gboolean drain(const DkvmAction *action, const DkvmDevice *device, int number,

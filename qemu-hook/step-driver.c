@@ -240,11 +240,12 @@ static char *look_override(DkvmHandover *handover, const DkvmAction *action)
     g_autofree char *driver = dkvm_driver_of(handover, action->target);
     g_autofree char *file = attribute(action->target, "driver_override");
     g_autofree char *path = dkvm_path(file);
-    char now[128];
+    char *now = driver ? dkvm_look_line(path) : NULL;
 
-    if (!driver || dkvm_sysfs_line(AT_FDCWD, path, now, sizeof now) < 0)
-        return NULL;
-    return g_strdup(g_str_equal(now, "(null)") ? "" : now);
+    if (g_strcmp0(now, "(null)") != 0)
+        return now;
+    g_free(now);
+    return g_strdup("");
 }
 
 static gboolean apply_override(DkvmHandover *handover, const DkvmAction *action, GError **error)

@@ -96,11 +96,8 @@ static char *driver_of(const char *name)
 {
     g_autofree char *folder = g_strconcat(dkvm_paths_root(), PLATFORM "/", name, NULL);
     g_autofree char *link = g_strconcat(folder, "/driver", NULL);
-    char driver[128];
 
-    if (!g_file_test(folder, G_FILE_TEST_IS_DIR))
-        return NULL;
-    return g_strdup(dkvm_sysfs_link_name(AT_FDCWD, link, driver, sizeof driver) ? driver : "");
+    return g_file_test(folder, G_FILE_TEST_IS_DIR) ? dkvm_look_link(link) : NULL;
 }
 
 static void plan(DkvmPlan *plan)

@@ -53,7 +53,10 @@ static gboolean undo(DkvmHandover *handover, const DkvmAction *action, GError **
     if (!dkvm_step_work(handover, action, DKVM_WORK_REATTACH, action->target, URI, &cause)) {
         handover->libvirt_silent = TRUE;
         dkvm_log_note("libvirt was not told that %s is back: %s", action->target, cause->message);
-        return mine->late == 0;
+        if (mine->late != 0) {
+            g_propagate_error(error, g_steal_pointer(&cause));
+            return FALSE;
+        }
     }
     return TRUE;
 }

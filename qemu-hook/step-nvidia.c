@@ -189,11 +189,14 @@ static char *look(DkvmHandover *handover, const DkvmAction *action)
 {
     g_autofree char *file = lock_file(action->target);
     g_autofree char *path = dkvm_path(file);
-    char text[64];
+    char *now = dkvm_look_line(path);
 
-    if (dkvm_sysfs_line(AT_FDCWD, path, text, sizeof text) < 0)
-        return NULL;
-    return g_strdup(strchr(text, '1') ? "1" : "0");
+    if (!now || g_str_equal(now, DKVM_UNREADABLE))
+        return now;
+    gboolean locked = strchr(now, '1') != NULL;
+
+    g_free(now);
+    return g_strdup(locked ? "1" : "0");
 }
 
 static void plan(DkvmPlan *plan)

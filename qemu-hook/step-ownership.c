@@ -11,19 +11,23 @@
 #include "qemu-hook/step.h"
 #include "udev/sysfs.h"
 
+/* "" if it has none, NULL if that cannot be read; g_free. */
 static char *owner_of(const char *bdf)
 {
     g_autofree char *path = dkvm_rundir_owner_path(bdf);
     char text[DKVM_UUID_LENGTH + 2];
 
-    if (dkvm_sysfs_line(AT_FDCWD, path, text, sizeof text) < 0)
-        return g_strdup("");
-    return g_strdup(text);
+    if (dkvm_sysfs_line(AT_FDCWD, path, text, sizeof text) >= 0)
+        return g_strdup(text);
+    return access(path, F_OK) != 0 && errno == ENOENT ? g_strdup("") : NULL;
 }
 
+/* A file that cannot be read is not none: what we made is taken away all the same. */
 static char *look(DkvmHandover *handover, const DkvmAction *action)
 {
-    return owner_of(action->target);
+    char *owner = owner_of(action->target);
+
+    return owner ? owner : g_strdup(action->post);
 }
 
 static void plan(DkvmPlan *plan)
@@ -32,6 +36,14 @@ static void plan(DkvmPlan *plan)
         const DkvmTaken *taken = g_ptr_array_index(plan->devices, i);
         g_autofree char *owner = owner_of(taken->bdf);
 
+        if (!owner) {
+            g_autofree char *path = dkvm_rundir_owner_path(taken->bdf);
+
+            dkvm_plan_refuse(plan, "Start the VM again; if that does not help, look at the file.",
+                             "To which VM %s is handed over cannot be read from %s.", taken->bdf,
+                             path);
+            continue;
+        }
         if (*owner && !g_str_equal(owner, plan->wants->uuid)) {
             g_autoptr(DkvmHandover) other =
                 dkvm_uuid_is_valid(owner) ? dkvm_handover_peek(owner, NULL) : NULL;

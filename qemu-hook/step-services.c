@@ -96,12 +96,11 @@ static void plan(DkvmPlan *plan)
         plan_unit(plan, of_nvidia[i]);
 }
 
-/* Where systemd cannot be asked it is as we left it, and the undoing says that it cannot. */
 static char *look(DkvmHandover *handover, const DkvmAction *action)
 {
     const char *state = action->over ? action->pre : state_of(action->target);
 
-    return g_strdup(state ? state : action->post);
+    return g_strdup(state ? state : DKVM_UNREADABLE);
 }
 
 static gboolean apply(DkvmHandover *handover, const DkvmAction *action, GError **error)

@@ -14,12 +14,14 @@ struct DkvmStep {
     gboolean optional;  /* a domain's marker may turn it off */
     gboolean on_device; /* the target is the address of a device */
     gboolean one_way;   /* cannot be undone, and need not be: sessions, processes */
+    gboolean lesser;    /* if undoing it fails, its device's driver comes back all the same */
     gboolean risky;     /* may take the host down: noted on disk before (crash.h) */
     guint deadline;     /* milliseconds for each act or undoing */
     /* Adds its actions for PLAN.  Reads only.  What stands in the way is said with
      * dkvm_plan_refuse(). */
     void (*plan)(DkvmPlan *plan);
-    /* The value now; NULL: the target is gone, and so is all that was done to it.  g_free. */
+    /* The value now; NULL: the target is gone, and so is all that was done to it; DKVM_UNREADABLE:
+     * it cannot be found out now, so nothing is closed.  g_free. */
     char *(*look)(DkvmHandover *handover, const DkvmAction *action);
     /* From PRE to POST.  The engine reads back. */
     gboolean (*apply)(DkvmHandover *handover, const DkvmAction *action, GError **error);
@@ -41,7 +43,7 @@ extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_post, 
     dkvm_step_module, dkvm_step_manager, dkvm_step_session, dkvm_step_services, dkvm_step_drain,
     dkvm_step_nvidia_module, dkvm_step_nvidia_idle, dkvm_step_nvidia, dkvm_step_console,
     dkvm_step_firmware, dkvm_step_unbind, dkvm_step_forget, dkvm_step_override, dkvm_step_bind,
-    dkvm_step_proof;
+    dkvm_step_proof, dkvm_step_hugepages, dkvm_step_bar, dkvm_step_reset;
 
 /* ---- for the steps ---- */
 
@@ -54,12 +56,20 @@ gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWo
 void dkvm_step_problem(DkvmHandover *handover, const DkvmAction *action, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 
-/* "" if none is bound, NULL if there is no such device (any more), or another one; g_free. */
+#define DKVM_UNREADABLE "(cannot be read)"
+
+/* "" if none is bound, NULL if there is no such device (any more), or another one; DKVM_UNREADABLE.
+ * g_free. */
 char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf);
 
 /* Whether the memory windows that the kernel gave the device are not in its registers any more (a
  * reset whose saved configuration did not come back): no driver can reach it. */
 gboolean dkvm_has_lost_its_place(const char *bdf);
+
+/* The value of a link's last part, "" if there is no such link, or DKVM_UNREADABLE; g_free. */
+char *dkvm_look_link(const char *full);
+/* A file's first line, NULL if there is no such file, or DKVM_UNREADABLE; g_free. */
+char *dkvm_look_line(const char *full);
 
 /* Waits until PATH (below the root prefix) exists, by inotify on its folder. */
 gboolean dkvm_wait_for_file(const char *path, guint milliseconds);

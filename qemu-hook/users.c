@@ -138,11 +138,25 @@ static void user_free(DkvmUser *user)
     g_free(user);
 }
 
+/* What may be in use is not taken: see F01 and F08 of facts/handoff.md. */
+static void add_unseen(GPtrArray *users)
+{
+    DkvmUser *user = g_new0(DkvmUser, 1);
+
+    user->kind = DKVM_USER_UNSEEN;
+    user->command = g_strdup("");
+    user->node = g_strdup("");
+    user->unit = g_strdup("");
+    g_ptr_array_add(users, user);
+}
+
 GPtrArray *dkvm_users(const DkvmDevice *device, const DkvmMappings *mappings)
 {
     GPtrArray *users = g_ptr_array_new_with_free_func((GDestroyNotify)user_free);
     g_autoptr(DkvmMappings) now = mappings ? NULL : dkvm_mappings_read();
-    g_autoptr(GPtrArray) holders = dkvm_holders_with(device, mappings ? mappings : now, NULL);
+    const DkvmMappings *mapped = mappings ? mappings : now;
+    gboolean complete = TRUE;
+    g_autoptr(GPtrArray) holders = dkvm_holders_with(device, mapped, &complete);
 
     for (guint i = 0; i < holders->len; i++) {
         const DkvmHolder *holder = g_ptr_array_index(holders, i);
@@ -160,11 +174,16 @@ GPtrArray *dkvm_users(const DkvmDevice *device, const DkvmMappings *mappings)
         user->kind = kind_of(user);
         g_ptr_array_add(users, user);
     }
+    /* An ordinary user sees only their own, and may only look at a plan. */
+    if ((!complete || !mapped->complete) && geteuid() == 0)
+        add_unseen(users);
     return users;
 }
 
 char *dkvm_user_text(const DkvmUser *user)
 {
+    if (user->kind == DKVM_USER_UNSEEN)
+        return g_strdup("it cannot be seen which processes have it open");
     return g_strdup_printf("%s (%d%s%s) has %s %s", user->command, (int)user->pid,
                            *user->unit ? ", " : "", user->unit, user->node,
                            user->mapped ? "mapped" : "open");

@@ -12,6 +12,7 @@ typedef enum {
     DKVM_USER_KEEPER,    /* init, logind, seatd: hold it for a session, and let go with it */
     DKVM_USER_PROTECTED, /* dbus, libvirtd, sshd ...: never ended by us */
     DKVM_USER_OTHER,
+    DKVM_USER_UNSEEN, /* no process: it could not be found out who else there is */
 } DkvmUserKind;
 
 typedef struct {

@@ -9,6 +9,7 @@
 #include "lib/policy.h"
 #include "lib/xml.h"
 #include "qemu-hook/rundir.h"
+#include "qemu-hook/wants-memory.h"
 
 #define NAME_MAX_BYTES 4096
 #define MAX_OFF 64
@@ -19,6 +20,7 @@ void dkvm_wants_free(DkvmWants *wants)
         return;
     g_clear_pointer(&wants->devices, g_array_unref);
     g_clear_pointer(&wants->off, g_ptr_array_unref);
+    g_clear_pointer(&wants->memory, g_array_unref);
     g_free(wants->uuid);
     g_free(wants->name);
     g_free(wants);
@@ -101,39 +103,6 @@ static gboolean read_device(DkvmWants *wants, const xmlNode *device, GError **er
 }
 
 /* ---- the rest --------------------------------------------------------------------------- */
-
-/* libvirt's units (virScaleInteger): KiB where none is given; b, KB, K, KiB, ... */
-static guint64 bytes_of(const xmlNode *element, const char *text)
-{
-    static const struct {
-        const char *unit;
-        guint64 factor;
-    } units[] = {{"b", 1},           {"bytes", 1},       {"KB", 1000},     {"k", 1024},
-                 {"KiB", 1024},      {"MB", 1000000},    {"M", 1 << 20},   {"MiB", 1 << 20},
-                 {"GB", 1000000000}, {"G", 1 << 30},     {"GiB", 1 << 30}, {"TB", 1000000000000},
-                 {"T", 1ULL << 40},  {"TiB", 1ULL << 40}};
-    const char *unit = element ? dkvm_xml_get(element, "unit") : NULL;
-    guint64 value = g_ascii_strtoull(text, NULL, 10), factor = 1024;
-
-    for (gsize i = 0; unit && i < G_N_ELEMENTS(units); i++) {
-        if (g_ascii_strcasecmp(unit, units[i].unit) == 0)
-            factor = units[i].factor;
-    }
-    return value > G_MAXUINT64 / factor ? G_MAXUINT64 : value * factor;
-}
-
-static void read_memory(DkvmWants *wants, const xmlNode *domain)
-{
-    const xmlNode *memory = dkvm_xml_child(domain, "memory");
-    const xmlNode *huge = dkvm_xml_child(dkvm_xml_child(domain, "memoryBacking"), "hugepages");
-    const xmlNode *page = dkvm_xml_child(huge, "page");
-    g_autofree char *text = memory ? dkvm_xml_text(memory) : NULL;
-    const char *size = page ? dkvm_xml_get(page, "size") : NULL;
-
-    wants->memory = text ? bytes_of(memory, g_strstrip(text)) : 0;
-    wants->hugepages = huge != NULL;
-    wants->page_size = size ? bytes_of(page, size) : 0;
-}
 
 /* <dkvm:choice key='handoff.STEP' value='off'/>: the one thing that a domain can say about how it
  * is handed over.  Anybody may have written it. */
@@ -224,7 +193,7 @@ DkvmWants *dkvm_wants_parse(const char *xml, gsize length, const DkvmConfig *con
         if (!read_device(wants, node, error))
             return NULL;
     }
-    read_memory(wants, domain);
+    dkvm_wants_read_memory(wants, domain);
     read_metadata(wants, domain, config);
     return g_steal_pointer(&wants);
 }

@@ -15,17 +15,25 @@ typedef struct {
     gboolean left;    /* SR-IOV interface or NVMe disk: libvirt's own business */
 } DkvmWanted;
 
+#define DKVM_PAGE_NORMAL 0
+#define DKVM_PAGE_DEFAULT 1 /* the host's default size of huge pages */
+
+/* A part of the guest's memory. */
+typedef struct {
+    guint64 bytes;
+    guint64 page_kb; /* size of the pages that it is made of, in KiB; or one of the above */
+    guint64 nodes;   /* bit N: node N of the host may give it; 0: any may */
+} DkvmMemoryPart;
+
 typedef struct {
     char *uuid, *name;
     GArray *devices;    /* of DkvmWanted, each address once */
     gboolean marked;    /* has our marker, not state="off" */
     gboolean apple;     /* libosinfo id under apple.com */
     gboolean patchable; /* [define] of dkvm.conf matches it, but it has no marker */
-    guint64 memory;     /* bytes */
-    gboolean hugepages;
-    guint64 page_size; /* bytes; 0: the default size */
-    GPtrArray *off;    /* steps that the marker turns off (handoff.STEP=off): names that are short
-                        * words, which may be none of ours */
+    GArray *memory;     /* of DkvmMemoryPart: all that QEMU has at its start */
+    GPtrArray *off;     /* steps that the marker turns off (handoff.STEP=off): names that are short
+                         * words, which may be none of ours */
 } DkvmWants;
 
 /* Reads LENGTH bytes of domain XML; CONFIG (may be NULL: patchable stays FALSE) is for its define

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/paths.h"
+#include "qemu-hook/hugepages.h"
 #include "qemu-hook/worker.h"
 #include "udev/bdf.h"
 #include "udev/sysfs.h"
@@ -141,6 +142,10 @@ int dkvm_work(DkvmWorkKind kind, const char *a, const char *b, char **text)
         return reattach(a, b, text);
     case DKVM_WORK_GROUP:
         return prove(a);
+    case DKVM_WORK_TAKE_PAGES:
+        return dkvm_hugepages_take(a, b, text);
+    case DKVM_WORK_GIVE_PAGES:
+        return dkvm_hugepages_give(a, b, text);
     }
     return EINVAL;
 }

@@ -7,12 +7,14 @@
 #include <sys/types.h>
 
 typedef enum {
-    DKVM_WORK_WRITE = 1, /* a: path below the root prefix; b: text, one write(2) */
-    DKVM_WORK_PROBE,     /* a: BDF: loads the modules of its modalias, then drivers_probe */
-    DKVM_WORK_MODULE,    /* a: name of a module to load, its dependencies before */
-    DKVM_WORK_UNLOAD,    /* a: name of a module that nothing uses */
-    DKVM_WORK_REATTACH,  /* a: BDF, b: connection URI: virNodeDeviceReAttach() */
-    DKVM_WORK_GROUP,     /* a: group number: opens it, asks VFIO_GROUP_GET_STATUS, closes it */
+    DKVM_WORK_WRITE = 1,  /* a: path below the root prefix; b: text, one write(2) */
+    DKVM_WORK_PROBE,      /* a: BDF: loads the modules of its modalias, then drivers_probe */
+    DKVM_WORK_MODULE,     /* a: name of a module to load, its dependencies before */
+    DKVM_WORK_UNLOAD,     /* a: name of a module that nothing uses */
+    DKVM_WORK_REATTACH,   /* a: BDF, b: connection URI: virNodeDeviceReAttach() */
+    DKVM_WORK_GROUP,      /* a: group number: opens it, asks VFIO_GROUP_GET_STATUS, closes it */
+    DKVM_WORK_TAKE_PAGES, /* a: pool, b: see dkvm_hugepages_take() */
+    DKVM_WORK_GIVE_PAGES, /* a: pool, b: see dkvm_hugepages_give() */
 } DkvmWorkKind;
 
 typedef struct DkvmWorker DkvmWorker;

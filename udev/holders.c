@@ -33,34 +33,62 @@ static gboolean only_hangs_up(const char *subsystem)
     return g_strv_contains(those, subsystem);
 }
 
+/* What ends or goes while it is looked at holds nothing. */
+static gboolean is_gone(int cause)
+{
+    return cause == ENOENT || cause == ESRCH || cause == ENODEV;
+}
+
+/* The next entry; NULL at the end, or where it cannot be read: then *COMPLETE becomes FALSE. */
+static const struct dirent *next_entry(DIR *dir, gboolean *complete)
+{
+    errno = 0;
+    const struct dirent *entry = readdir(dir);
+
+    if (!entry && errno != 0 && !is_gone(errno))
+        *complete = FALSE;
+    return entry;
+}
+
+static void add_node(int dir, GHashTable *nodes, gboolean *complete)
+{
+    unsigned major_number, minor_number;
+    char text[32], subsystem[64];
+
+    if (dkvm_sysfs_line(dir, "dev", text, sizeof text) < 0) {
+        *complete = *complete && is_gone(errno);
+        return;
+    }
+    if (!dkvm_parse_device_number(text, &major_number, &minor_number))
+        return;
+    gboolean known = dkvm_sysfs_link_name(dir, "subsystem", subsystem, sizeof subsystem);
+    gboolean block = known && g_str_equal(subsystem, "block");
+
+    g_hash_table_insert(nodes, key_of(major_number, minor_number, block),
+                        GINT_TO_POINTER(known && only_hangs_up(subsystem)));
+}
+
 /* All "dev" files below a directory of sysfs, without following links and without going into other
  * PCI devices. */
-static void find_nodes(int above, const char *name, GHashTable *nodes, int depth)
+static void find_nodes(int above, const char *name, GHashTable *nodes, int depth,
+                       gboolean *complete)
 {
     int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     const struct dirent *entry;
-    unsigned major_number, minor_number;
-    char text[32], subsystem[64];
     DkvmBdf bdf;
 
     if (!dir) {
+        *complete = *complete && is_gone(errno);
         if (fd >= 0)
             (void)close(fd);
         return;
     }
-    if (dkvm_sysfs_line(fd, "dev", text, sizeof text) > 0 &&
-        dkvm_parse_device_number(text, &major_number, &minor_number)) {
-        gboolean known = dkvm_sysfs_link_name(fd, "subsystem", subsystem, sizeof subsystem);
-        gboolean block = known && g_str_equal(subsystem, "block");
-
-        g_hash_table_insert(nodes, key_of(major_number, minor_number, block),
-                            GINT_TO_POINTER(known && only_hangs_up(subsystem)));
-    }
-    while (depth < MAX_DEPTH && (entry = readdir(dir))) {
+    add_node(fd, nodes, complete);
+    while (depth < MAX_DEPTH && (entry = next_entry(dir, complete))) {
         if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
             !dkvm_bdf_parse(entry->d_name, &bdf))
-            find_nodes(fd, entry->d_name, nodes, depth + 1);
+            find_nodes(fd, entry->d_name, nodes, depth + 1, complete);
     }
     (void)closedir(dir);
 }
@@ -124,22 +152,26 @@ static void add_holder(GPtrArray *found, int process, int fds, const char *numbe
     g_ptr_array_add(found, holder);
 }
 
-/* FALSE if the process may not be looked into. */
-static gboolean look_into(int all, const char *name, GHashTable *nodes, GPtrArray *found)
+static void look_into(int all, const char *name, GHashTable *nodes, GPtrArray *found,
+                      gboolean *complete)
 {
     int process = openat(all, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int fd = process >= 0 ? openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    gboolean allowed = fd >= 0 || (errno != EACCES && errno != EPERM);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     const struct dirent *entry;
     struct stat st;
     gpointer hangs_up;
     unsigned pid = 0;
 
+    if (!dir)
+        *complete = *complete && is_gone(errno);
     (void)dkvm_parse_number(name, INT_MAX, &pid, NULL);
-    while (dir && (entry = readdir(dir))) {
-        if (fstatat(fd, entry->d_name, &st, 0) != 0 ||
-            (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)))
+    while (dir && (entry = next_entry(dir, complete))) {
+        if (fstatat(fd, entry->d_name, &st, 0) != 0) {
+            *complete = *complete && is_gone(errno);
+            continue;
+        }
+        if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
             continue;
         if (g_hash_table_lookup_extended(
                 nodes, key_of(major(st.st_rdev), minor(st.st_rdev), S_ISBLK(st.st_mode) != 0), NULL,
@@ -148,9 +180,23 @@ static gboolean look_into(int all, const char *name, GHashTable *nodes, GPtrArra
     }
     if (dir)
         (void)closedir(dir);
+    else if (fd >= 0)
+        (void)close(fd);
     if (process >= 0)
         (void)close(process);
-    return allowed;
+}
+
+static GPtrArray *list_processes(DIR *proc, gboolean *complete)
+{
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+    const struct dirent *entry;
+
+    while ((entry = next_entry(proc, complete))) {
+        if (g_ascii_isdigit(entry->d_name[0]))
+            g_ptr_array_add(names, g_strdup(entry->d_name));
+    }
+    g_ptr_array_sort(names, dkvm_compare_names);
+    return names;
 }
 
 static gboolean is_found(const GPtrArray *found, const DkvmMapping *mapping)
@@ -193,24 +239,25 @@ GPtrArray *dkvm_holders_with(const DkvmDevice *device, const DkvmMappings *mappi
     GPtrArray *found = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
     g_autoptr(GHashTable) nodes = g_hash_table_new(NULL, NULL);
     g_autofree char *folder = dkvm_path(device->sysfs);
-    g_autofree char *proc = dkvm_path("/proc");
-    g_autoptr(GPtrArray) names = dkvm_host_list("/proc");
-    int all = open(proc, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    gboolean every = all >= 0;
+    g_autofree char *path = dkvm_path("/proc");
+    gboolean every = TRUE;
 
-    find_nodes(AT_FDCWD, folder, nodes, 0);
+    find_nodes(AT_FDCWD, folder, nodes, 0, &every);
     add_group_node(device, nodes);
     add_nvidia_node(device, nodes);
-    for (guint i = 0; all >= 0 && g_hash_table_size(nodes) > 0 && i < names->len; i++) {
-        const char *name = g_ptr_array_index(names, i);
+    DIR *proc = g_hash_table_size(nodes) > 0 ? opendir(path) : NULL;
 
-        if (g_ascii_isdigit(*name))
-            every = look_into(all, name, nodes, found) && every;
+    if (proc) {
+        g_autoptr(GPtrArray) names = list_processes(proc, &every);
+
+        for (guint i = 0; i < names->len; i++)
+            look_into(dirfd(proc), g_ptr_array_index(names, i), nodes, found, &every);
+        (void)closedir(proc);
+    } else if (g_hash_table_size(nodes) > 0) {
+        every = FALSE;
     }
     for (guint i = 0; mappings && i < mappings->all->len; i++)
         add_mapped(found, nodes, g_ptr_array_index(mappings->all, i));
-    if (all >= 0)
-        (void)close(all);
     if (complete)
         *complete = every;
     return found;

@@ -16,7 +16,7 @@ typedef struct {
 } DkvmHolder;
 
 /* A new array (of DkvmHolder, owned), by process.  Processes of others can only be looked into by
- * root: *COMPLETE (may be NULL) says whether all could be. */
+ * root: *COMPLETE (may be NULL) says whether all could be, and nothing failed. */
 GPtrArray *dkvm_holders(const DkvmDevice *device, gboolean *complete);
 
 /* The same, and those of MAPPINGS (NULL: none) that have a node mapped and not open. */

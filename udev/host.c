@@ -34,6 +34,8 @@ char *dkvm_host_link(const char *path)
     char target[PATH_MAX];
     ssize_t length = readlink(full, target, sizeof target - 1);
 
+    if (length < 0)
+        dkvm_sysfs_note(errno, full);
     if (length <= 0)
         return NULL;
     target[length] = '\0';
@@ -43,12 +45,21 @@ char *dkvm_host_link(const char *path)
 GPtrArray *dkvm_host_list(const char *path)
 {
     g_autofree char *full = dkvm_path(path);
-    g_autoptr(GDir) dir = g_dir_open(full, 0, NULL);
+    DIR *dir = opendir(full);
     GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
-    const char *name;
+    const struct dirent *entry = NULL;
 
-    while (dir && names->len < MAX_DEVICES && (name = g_dir_read_name(dir)))
-        g_ptr_array_add(names, g_strdup(name));
+    /* Of a folder that is not there this says nothing. */
+    do {
+        errno = dir ? 0 : errno;
+        entry = dir ? readdir(dir) : NULL;
+        if (!entry)
+            dkvm_sysfs_note(errno, full);
+        else if (!g_str_equal(entry->d_name, ".") && !g_str_equal(entry->d_name, ".."))
+            g_ptr_array_add(names, g_strdup(entry->d_name));
+    } while (entry && names->len < MAX_DEVICES);
+    if (dir)
+        (void)closedir(dir);
     g_ptr_array_sort(names, dkvm_compare_names);
     return names;
 }
@@ -284,10 +295,11 @@ static DkvmDevice *read_device(int all, const char *name, const DkvmBdf *bdf)
     char link[PATH_MAX], word[32];
     unsigned number = 0;
     ssize_t length = readlinkat(all, name, link, sizeof link - 1);
-    int dir = openat(all, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int dir = length >= 0 ? openat(all, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     guint64 value = 0;
 
     if (length < 0 || dir < 0) {
+        dkvm_sysfs_note(errno, name);
         if (dir >= 0)
             (void)close(dir);
         return NULL; /* unplugged just now */
@@ -297,12 +309,13 @@ static DkvmDevice *read_device(int all, const char *name, const DkvmBdf *bdf)
     device->uses = g_ptr_array_new_with_free_func((GDestroyNotify)use_free);
     device->sysfs = absolute(link);
     dkvm_bdf_format(bdf, device->name);
-    if (!device->sysfs || dkvm_identity_read_at(dir, link, bdf, FALSE, &device->id) != 0) {
+    /* Without its class a bridge would look like something that can be given away. */
+    if (!device->sysfs || dkvm_identity_read_at(dir, link, bdf, FALSE, &device->id) != 0 ||
+        !dkvm_sysfs_hex(dir, "class", 0xffffff, &value)) {
         (void)close(dir);
         device_free(device);
         return NULL;
     }
-    (void)dkvm_sysfs_hex(dir, "class", 0xffffff, &value);
     device->class_code = (guint32)value;
     read_header(dir, device);
     read_driver(dir, device);
@@ -340,7 +353,7 @@ static gboolean read_devices(DkvmHost *host, GError **error)
                     g_strerror(errno));
         return FALSE;
     }
-    while ((entry = readdir(dir)) && host->devices->len < MAX_DEVICES) {
+    for (errno = 0; (entry = readdir(dir)) && host->devices->len < MAX_DEVICES; errno = 0) {
         DkvmBdf bdf;
         DkvmDevice *device = dkvm_bdf_parse(entry->d_name, &bdf)
                                  ? read_device(dirfd(dir), entry->d_name, &bdf)
@@ -349,6 +362,8 @@ static gboolean read_devices(DkvmHost *host, GError **error)
         if (device)
             g_ptr_array_add(host->devices, device);
     }
+    if (!entry)
+        dkvm_sysfs_note(errno, path);
     (void)closedir(dir);
     g_ptr_array_sort(host->devices, by_address);
     for (guint i = 0; i < host->devices->len; i++) {

@@ -105,16 +105,24 @@ static void tell_area(FILE *out, int process, const char *pid, const Area *area,
                   S_ISBLK(st.st_mode), area->path);
 }
 
-static void tell_process(FILE *out, int all, const char *pid, GHashTable *seen)
+/* A process that has ended meanwhile has nothing any more. */
+static gboolean is_gone(int cause)
+{
+    return cause == ENOENT || cause == ESRCH;
+}
+
+/* FALSE: it may have more than was told. */
+static gboolean tell_process(FILE *out, int all, const char *pid, GHashTable *seen)
 {
     int process = openat(all, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (process < 0)
-        return;
+        return is_gone(errno);
     (void)fprintf(out, "%s\n", pid);
     (void)fflush(out);
     int fd = openat(process, "maps", O_RDONLY | O_CLOEXEC);
     FILE *maps = fd >= 0 ? fdopen(fd, "r") : NULL;
+    gboolean good = maps || is_gone(errno);
     char line[PATH_MAX + 256];
     Area area;
 
@@ -123,9 +131,12 @@ static void tell_process(FILE *out, int all, const char *pid, GHashTable *seen)
         if (parse_area(line, &area))
             tell_area(out, process, pid, &area, seen);
     }
+    if (maps && ferror(maps))
+        good = is_gone(errno);
     if (maps)
         (void)fclose(maps);
     (void)close(process);
+    return good;
 }
 
 static void tell_all(int fd)
@@ -135,15 +146,16 @@ static void tell_all(int fd)
     g_autoptr(GPtrArray) names = dkvm_host_list("/proc");
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     int all = open(proc, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    gboolean good = all >= 0;
 
     for (guint i = 0; out && all >= 0 && i < names->len; i++) {
         const char *name = g_ptr_array_index(names, i);
 
         if (g_ascii_isdigit(*name))
-            tell_process(out, all, name, seen);
+            good = tell_process(out, all, name, seen) && good;
     }
     if (out) {
-        (void)fputs("end\n", out);
+        (void)fputs(good ? "all\n" : "end\n", out);
         (void)fclose(out);
     }
 }
@@ -169,8 +181,9 @@ static void take_line(DkvmMappings *mappings, const char *line)
     unsigned pid, major_number, minor_number, block;
     const char *at = line;
 
-    if (g_str_equal(line, "end")) {
+    if (g_str_equal(line, "end") || g_str_equal(line, "all")) {
         mappings->stuck = 0;
+        mappings->complete = g_str_equal(line, "all");
         return;
     }
     if (!dkvm_parse_number(at, INT_MAX, &pid, &at))

@@ -14,8 +14,9 @@ typedef struct {
 } DkvmMapping;
 
 typedef struct {
-    GPtrArray *all; /* of DkvmMapping */
-    pid_t stuck;    /* whom it hung at, so the rest is not known; 0: nobody */
+    GPtrArray *all;    /* of DkvmMapping */
+    gboolean complete; /* all processes could be looked into */
+    pid_t stuck;       /* whom it hung at, so the rest is not known; 0: nobody */
 } DkvmMappings;
 
 /* Looks at all processes, for at most some seconds.  Those of others can only be looked into by

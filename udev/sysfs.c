@@ -8,14 +8,55 @@
 
 #include <linux/limits.h>
 
+static int trouble;
+static char trouble_name[256];
+
+void dkvm_sysfs_note(int cause, const char *name)
+{
+    size_t length = strlen(name);
+
+    switch (cause) {
+    case EIO:
+    case EACCES:
+    case EPERM:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOSPC:
+    case EBUSY:
+    case EINTR:
+        break;
+    default:
+        return; /* it is not there, or has no value now */
+    }
+    if (trouble != 0)
+        return;
+    trouble = cause;
+    /* Its end says more. */
+    if (length >= sizeof trouble_name)
+        name += length - sizeof trouble_name + 1;
+    (void)memcpy(trouble_name, name, strlen(name) + 1);
+}
+
+int dkvm_sysfs_trouble(const char **name)
+{
+    int cause = trouble;
+
+    *name = trouble_name;
+    trouble = 0;
+    return cause;
+}
+
 /* ONCE: an attribute of sysfs comes whole in one read (Documentation/filesystems/sysfs.rst). */
 static ssize_t read_file(int dir, const char *name, char *buffer, size_t size, bool once)
 {
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     size_t length = 0;
 
-    if (fd < 0)
+    if (fd < 0) {
+        dkvm_sysfs_note(errno, name);
         return -1;
+    }
     while (length < size - 1 && !(once && length > 0)) {
         ssize_t got = read(fd, buffer + length, size - 1 - length);
 
@@ -24,6 +65,7 @@ static ssize_t read_file(int dir, const char *name, char *buffer, size_t size, b
         if (got < 0) {
             int saved = errno;
 
+            dkvm_sysfs_note(saved, name);
             (void)close(fd);
             errno = saved;
             return -1;
@@ -117,6 +159,8 @@ bool dkvm_sysfs_link_name(int dir, const char *name, char *buffer, size_t size)
     ssize_t length = readlinkat(dir, name, target, sizeof target - 1);
     const char *last;
 
+    if (length < 0)
+        dkvm_sysfs_note(errno, name);
     if (length <= 0)
         return false;
     target[length] = '\0';

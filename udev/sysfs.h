@@ -31,3 +31,9 @@ bool dkvm_sysfs_link_name(int dir, const char *name, char *buffer, size_t size);
 
 /* Writes TEXT in one write(2), as sysfs wants it.  Returns 0 or an errno. */
 int dkvm_sysfs_write(int dir, const char *name, const char *text);
+
+/* What is there and could not be read looks like what is not there to whoever asks for one value.
+ * Who must know it (a plan) asks afterwards: the errno and the file of the first such failure since
+ * the last call, or 0.  _note() is for what is read in other ways. */
+int dkvm_sysfs_trouble(const char **name);
+void dkvm_sysfs_note(int cause, const char *name);

@@ -7,7 +7,9 @@
  *                                it are replaced) beside the watcher PID.  Prints for each, in
  *                                microseconds: from the DEFINED event to the watcher's own; reading
  *                                that definition and storing what the watcher made of it; reading
- * it and storing it as it is. */
+ *                                it and storing it as it is; from the DEFINED event to that of a
+ *                                client that does just this (watch-client again)
+ *   watch-client again           reads each new domain again-N and stores it as it is */
 #include <glib.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
@@ -110,21 +112,71 @@ static char *watched(virConnectPtr conn, const char *text, gint64 *took)
     return xml;
 }
 
+/* ---- the client that reads and stores ---- */
+
+static void store_again(gpointer data, gpointer unused)
+{
+    virDomainPtr domain = data;
+    char *xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+    virDomainPtr again = xml ? virDomainDefineXMLFlags(virDomainGetConnect(domain), xml, 0) : NULL;
+    if (again == NULL) {
+        die("store again");
+    }
+    virDomainFree(again);
+    virDomainFree(domain);
+    free(xml);
+}
+
+static int on_added(virConnectPtr conn, virDomainPtr domain, int event, int detail, void *data)
+{
+    if (event == VIR_DOMAIN_EVENT_DEFINED && detail == VIR_DOMAIN_EVENT_DEFINED_ADDED &&
+        g_str_has_prefix(virDomainGetName(domain), "again-")) {
+        virDomainRef(domain);
+        g_thread_pool_push(data, domain, NULL);
+    }
+    return 0;
+}
+
+/* TEXT with a name and a UUID of its own. */
+static char *named(const char *text, const char *kind, int number)
+{
+    g_autofree char *name = g_strdup_printf("%s-%d", kind, number);
+    g_autofree char *uuid = g_uuid_string_random();
+    g_autofree char *one = replaced(text, "NAME", name);
+    return replaced(one, "UUID", uuid);
+}
+
+/* ---- */
+
 static void one(virConnectPtr conn, const char *text, int number, pid_t watcher)
 {
-    g_autofree char *name = g_strdup_printf("latency-%d", number);
-    g_autofree char *uuid = g_uuid_string_random();
-    g_autofree char *named = replaced(text, "NAME", name);
-    g_autofree char *full = replaced(named, "UUID", uuid);
-    gint64 took = 0;
+    g_autofree char *full = named(text, "latency", number);
+    g_autofree char *others = named(text, "again", number);
+    gint64 took = 0, other = 0;
     char *patched = watched(conn, full, &took);
     kill(watcher, SIGSTOP);
     gint64 result = bare(conn, full, patched), original = bare(conn, full, NULL);
+    free(watched(conn, others, &other));
     kill(watcher, SIGCONT);
     g_usleep(50000); /* it looks at what is gone already */
-    printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT " %" G_GINT64_FORMAT "\n", took, result,
-           original);
+    printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT " %" G_GINT64_FORMAT " %" G_GINT64_FORMAT "\n",
+           took, result, original, other);
     free(patched);
+}
+
+/* Another process, as the watcher is one. */
+static pid_t start_other(char *program)
+{
+    char word[] = "again", *arguments[] = {program, word, NULL};
+    GPid pid = 0;
+    int out = -1;
+    char ready;
+    if (!g_spawn_async_with_pipes(NULL, arguments, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
+                                  &pid, NULL, &out, NULL, NULL) ||
+        read(out, &ready, 1) != 1) {
+        die("start another");
+    }
+    return pid;
 }
 
 static void latency(virConnectPtr conn, int count, pid_t watcher)
@@ -155,13 +207,23 @@ int main(int argc, char **argv)
     if (conn == NULL) {
         die("connect");
     }
-    virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                     VIR_DOMAIN_EVENT_CALLBACK(on_event), NULL, NULL);
+    gboolean again = argc == 2 && g_str_equal(argv[1], "again");
+    virConnectDomainEventRegisterAny(
+        conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+        again ? VIR_DOMAIN_EVENT_CALLBACK(on_added) : VIR_DOMAIN_EVENT_CALLBACK(on_event),
+        again ? g_thread_pool_new(store_again, NULL, 1, TRUE, NULL) : NULL, NULL);
     virConnectSetKeepAlive(conn, 5, 5);
     if (argc == 4) {
         g_thread_new("events", run_loop, NULL);
+        pid_t other = start_other(argv[0]);
         latency(conn, atoi(argv[2]), atoi(argv[3]));
+        kill(other, SIGKILL);
         return 0;
+    }
+    if (again) {
+        puts("ready");
+        (void)fflush(stdout);
+        run_loop(NULL);
     }
     list(conn);
     run_loop(NULL);

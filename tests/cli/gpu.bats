@@ -189,3 +189,103 @@ picture() { (cd "$DKVM_ROOT" && find sys -printf '%p %l\n' | sort && find sys -t
     moans 'nothing was touched'
     [ ! -e ran ]
 }
+
+conf() { # LINE...: of [handoff]
+    { printf '[handoff]\ndomains = all\n'; printf '%s\n' "$@"; } >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+}
+
+memory() { # AVAILABLE-KIB HUGE-PAGES FREE: of the host; its huge pages are 2 MiB
+    local pool=$DKVM_ROOT/sys/devices/system/node/node0/hugepages/hugepages-2048kB
+    mkdir -p "$pool" "$DKVM_ROOT/sys/kernel/mm/hugepages/hugepages-2048kB"
+    printf 'MemTotal: 33554432 kB\nMemAvailable: %d kB\nHugepagesize: 2048 kB\n' "$1" >"$DKVM_ROOT/proc/meminfo"
+    printf 'Node 0 MemFree: %d kB\n' "$1" >"$DKVM_ROOT/sys/devices/system/node/node0/meminfo"
+    echo "$2" >"$pool/nr_hugepages"
+    echo "$3" >"$pool/free_hugepages"
+    echo 0 >"$pool/surplus_hugepages"
+}
+
+huge() { # SIZE DEVICE-XML: a domain of 8 GiB in huge pages of that size
+    domain "$2" | sed "s|<memory>1024</memory>|<memory unit='GiB'>8</memory><memoryBacking><hugepages><page size='$1'/></hugepages></memoryBacking>|"
+}
+
+@test "plan: memory that the host does not have, in figures" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" | sed "s|<memory>1024|<memory unit='GiB'>8|" >domain.xml
+    memory 8388608 0 0
+    gpu 0 plan --xml domain.xml
+    memory 8388607 0 0
+    gpu 1 plan --xml domain.xml
+    says 'The VM wants 8192 MiB that are in no huge page yet, and 8191 MiB of this host are available'
+    picture >before
+    hook 1 prepare
+    moans 'The VM wants 8192 MiB'
+    [ "$(wc -l <err)" -eq 1 ]
+    picture >after
+    cmp before after
+}
+
+@test "plan: huge pages are counted, refused with the line that makes them, and made only if configured" {
+    local pool=/sys/devices/system/node/node0/hugepages/hugepages-2048kB
+    host intel-comet-lake-rx6600
+    huge 2048 "$(hostdev 03 00 0)" >domain.xml
+    memory 16777216 4096 4096
+    gpu 0 plan --xml domain.xml
+    ! grep -q 'huge page' out || fail 'a step that is not configured'
+    memory 16777216 4200 4095
+    gpu 1 plan --xml domain.xml
+    says 'The VM wants 4096 huge pages of 2048 KiB (8192 MiB), and 4095 are free for it (node0/2048kB).'
+    says 'write "hugepages = allocate" below [handoff] in /etc/dkvm/dkvm.conf'
+    says "echo 4201 >$pool/nr_hugepages"
+    conf 'hugepages = allocate'
+    gpu 0 plan --xml domain.xml
+    says 'keep 4096 huge pages free for the VM, having made 1 of them (node0/2048kB)'
+    [ "$(grep -n 'having made 1' out | cut -d: -f1)" -lt "$(grep -n 'take 0000:03:00.1' out | cut -d: -f1)" ]
+    memory 16777216 4200 4200
+    gpu 0 plan --xml domain.xml
+    says 'keep 4096 huge pages free for the VM (node0/2048kB)'
+    memory 8388607 0 0
+    gpu 1 plan --xml domain.xml
+    says '4096 huge pages of 2048 KiB (8192 MiB) would have to be made for the VM, and 8191 MiB are available there'
+    huge 1048576 "$(hostdev 03 00 0)" >domain.xml
+    gpu 1 plan --xml domain.xml
+    says 'This kernel has no huge pages of 1048576 KiB, which the VM wants; it has (in KiB): 2048.'
+}
+
+@test "hook: huge pages that the kernel does not make are refused and none is kept" {
+    host intel-comet-lake-rx6600
+    huge 2048 "$(hostdev 03 00 0)" >domain.xml
+    memory 16777216 1000 1000
+    conf 'hugepages = allocate'
+    picture >before
+    hook 1 prepare
+    moans 'missing huge pages of 2048 KiB could be made'
+    [ "$(wc -l <err)" -eq 1 ]
+    picture >after
+    diff before after
+    [ ! -e "$DKVM_ROOT/run/dkvm/hugepages" ]
+}
+
+@test "plan: bar-size and reset-method for GPUs, where they can be had" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    conf 'bar-size = largest'
+    gpu 0 plan --xml domain.xml
+    says 'let BAR 0 of 0000:03:00.0 have 16384 MiB instead of 256 MiB'
+    [ "$(grep -c 'let BAR' out)" -eq 1 ]
+    conf 'bar-size = smallest'
+    gpu 0 plan --xml domain.xml
+    ! grep -q 'let BAR' out || fail 'it has the smallest size'
+    conf 'reset-method = flr'
+    gpu 1 plan --xml domain.xml
+    says '0000:03:00.0 cannot be reset by flr; the kernel offers: bus.'
+    ! grep -q '0000:03:00.1 cannot be reset' out || fail 'of a device that is no GPU'
+    rm -r "${DKVM_ROOT:?}"/{sys,proc}
+    host intel-comet-lake-rx6600 'set 03:00.0 reset=flr,bus'
+    gpu 0 plan --xml domain.xml
+    says 'let 0000:03:00.0 be reset by flr only (it was: flr bus)'
+    rm -r "${DKVM_ROOT:?}"/{sys,proc}
+    host intel-comet-lake-rx6600 'set 03:00.0 driver=vfio-pci'
+    conf 'bar-size = largest'
+    gpu 1 plan --xml domain.xml
+    says '0000:03:00.0 is with vfio-pci before the VM starts'
+}

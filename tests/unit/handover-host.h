@@ -19,7 +19,7 @@ static char *root;
 /* ---- a host of files -------------------------------------------------------------------- */
 
 /* A folder in memory, since each step brings a note to disk; but programs must run in it. */
-static char *make_folder(void)
+static G_GNUC_UNUSED char *make_folder(void)
 {
     char shm[] = "/dev/shm/dkvm-handover-XXXXXX";
     struct statvfs st;
@@ -302,6 +302,91 @@ static int fake_unload(const char *module)
     return 0;
 }
 
+static char *beside(const char *path, const char *name)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+
+    return g_build_filename(folder, name, NULL);
+}
+
+static guint64 count_in(const char *path, const char *name)
+{
+    g_autofree char *file = beside(path, name), *text = read_word(file);
+
+    return g_ascii_strtoull(text, NULL, 10);
+}
+
+static void put_count(const char *path, const char *name, guint64 count)
+{
+    g_autofree char *file = beside(path, name);
+    g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT "\n", count);
+
+    g_assert_true(g_file_set_contents(file, text, -1, NULL));
+}
+
+/* How many a pool can have: memory is in pieces. */
+static guint64 most_pages = G_MAXUINT64;
+
+/* PATH: nr_hugepages.  Pages in use are not freed, they become surplus (set_max_huge_pages()). */
+static int fake_pages(const char *path, const char *text)
+{
+    guint64 surplus = count_in(path, "surplus_hugepages"), all = count_in(path, "nr_hugepages");
+    guint64 free_pages = count_in(path, "free_hugepages"), now = all - surplus;
+    guint64 to = MIN(g_ascii_strtoull(text, NULL, 10), MAX(most_pages, now));
+
+    if (to >= now) {
+        all += to - now;
+        free_pages += to - now;
+    } else {
+        guint64 freed = MIN(now - to, free_pages);
+
+        all -= freed;
+        free_pages -= freed;
+        surplus += now - to - freed;
+    }
+    put_count(path, "nr_hugepages", all);
+    put_count(path, "free_hugepages", free_pages);
+    put_count(path, "surplus_hugepages", surplus);
+    return 0;
+}
+
+static gboolean no_room;
+
+/* PATH: resource0_resize (__resource_resize_store()). */
+static int fake_resize(const char *path, const char *text)
+{
+    g_autofree char *driver = beside(path, "driver"), *resource = beside(path, "resource");
+    g_autofree char *mask = read_word(path);
+    guint64 bit = g_ascii_strtoull(text, NULL, 10), first = 0x4000000000;
+
+    if (g_file_test(driver, G_FILE_TEST_IS_SYMLINK))
+        return EBUSY;
+    if ((g_ascii_strtoull(mask, NULL, 16) >> bit & 1) == 0)
+        return EINVAL;
+    if (no_room)
+        return ENOSPC;
+    g_autofree char *line = g_strdup_printf("0x%016" G_GINT64_MODIFIER "x 0x%016" G_GINT64_MODIFIER
+                                            "x 0x000000000014220c\n",
+                                            first, first + ((guint64)1 << (bit + 20)) - 1);
+
+    return g_file_set_contents(resource, line, -1, NULL) ? 0 : EIO;
+}
+
+/* PATH: reset_method.  What the device can do is in a file beside it. */
+static int fake_reset_method(const char *path, const char *text)
+{
+    g_autofree char *file = beside(path, "reset_known"), *known = read_word(file);
+    g_auto(GStrv) all = g_strsplit(known, " ", -1), words = g_strsplit(text, " ", -1);
+
+    if (g_str_equal(text, "default"))
+        return g_file_set_contents(path, known, -1, NULL) ? 0 : EIO;
+    for (char **word = words; *word; word++) {
+        if (!g_strv_contains((const char *const *)all, *word))
+            return EINVAL;
+    }
+    return g_file_set_contents(path, text, -1, NULL) ? 0 : EIO;
+}
+
 static int fail_number = -1, fail_cause, fail_count;
 static gboolean fail_rescan;
 static gboolean fail_silent;
@@ -327,8 +412,16 @@ static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **t
         return fake_load(a);
     if (kind == DKVM_WORK_UNLOAD)
         return fake_unload(a);
+    if (kind == DKVM_WORK_TAKE_PAGES || kind == DKVM_WORK_GIVE_PAGES)
+        return dkvm_work(kind, a, b, text);
     if (kind != DKVM_WORK_WRITE)
         return 0;
+    if (g_str_has_suffix(a, "/nr_hugepages"))
+        return fake_pages(path, b);
+    if (g_str_has_suffix(a, "_resize"))
+        return fake_resize(path, b);
+    if (g_str_has_suffix(a, "/reset_method"))
+        return fake_reset_method(path, b);
     if (g_str_has_suffix(a, "/driver/unbind")) {
         g_autofree char *link = g_path_get_dirname(path);
 

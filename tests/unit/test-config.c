@@ -275,6 +275,45 @@ static void test_values(void)
     expect_error(DKVM_ERROR_INPUT, "line 2", NULL);
 }
 
+static void test_handoff(void)
+{
+    static const char *const methods[] = {"device_specific", "acpi", "flr", "af_flr", "pm", "bus",
+                                          "cxl_bus"};
+    static const char *const bad[] = {"hugepages=yes",    "hugepages=",    "bar-size=8192",
+                                      "bar-size=Largest", "reset-method=", "reset-method=flr bus"};
+    g_autoptr(DkvmConfig) none = load_text("");
+    g_autoptr(DkvmConfig) kept =
+        load_text("[handoff]\nhugepages=refuse\nbar-size=keep\nreset-method=keep\n");
+    g_autoptr(DkvmConfig) large = load_text("[handoff]\nhugepages=allocate\nbar-size=largest\n");
+    g_autoptr(DkvmConfig) small = load_text("[handoff]\nbar-size=smallest\n");
+
+    g_assert_false(none->hugepages_allocate || kept->hugepages_allocate);
+    g_assert_true(large->hugepages_allocate);
+    g_assert_cmpint(none->bar_size, ==, DKVM_BAR_KEEP);
+    g_assert_cmpint(kept->bar_size, ==, DKVM_BAR_KEEP);
+    g_assert_cmpint(large->bar_size, ==, DKVM_BAR_LARGEST);
+    g_assert_cmpint(small->bar_size, ==, DKVM_BAR_SMALLEST);
+    g_assert_null(none->reset_method);
+    g_assert_null(kept->reset_method);
+    for (gsize i = 0; i < G_N_ELEMENTS(methods); i++) {
+        g_autofree char *text = g_strdup_printf("[handoff]\nreset-method=%s\n", methods[i]);
+        g_autoptr(DkvmConfig) config = load_text(text);
+
+        g_assert_cmpstr(config->reset_method, ==, methods[i]);
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree char *text = g_strdup_printf("[handoff]\n%s\n", bad[i]);
+
+        expect_bad(text, "[handoff]", "not valid");
+    }
+    /* A later file turns it off again. */
+    clear();
+    put("dkvm.conf", "[handoff]\nreset-method=flr\n");
+    put("dkvm.conf.d/10-a.conf", "[handoff]\nreset-method=keep\n");
+    g_autoptr(DkvmConfig) last = load();
+    g_assert_null(last->reset_method);
+}
+
 static void test_limits(void)
 {
     g_autofree char *name = g_strnfill(255, 'n');
@@ -416,6 +455,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/unknown", test_unknown);
     g_test_add_func("/config/values", test_values);
     g_test_add_func("/config/services", test_services);
+    g_test_add_func("/config/handoff", test_handoff);
     g_test_add_func("/config/limits", test_limits);
     g_test_add_func("/config/osk", test_osk);
     g_test_add_func("/config/osk-secret", test_osk_secret);

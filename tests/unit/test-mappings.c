@@ -177,6 +177,7 @@ static void test_stuck(void)
     g_autoptr(DkvmMappings) mappings = dkvm_mappings_read();
 
     g_assert_cmpint(mappings->stuck, ==, 88);
+    g_assert_false(mappings->complete);
     g_assert_cmpint(g_get_monotonic_time() - begin, <, 6 * G_USEC_PER_SEC);
     g_assert_cmpint(waitpid(-1, NULL, WNOHANG), ==, -1); /* no child is left */
     g_autoptr(DkvmWants) wants = NULL;
@@ -184,7 +185,7 @@ static void test_stuck(void)
     g_autoptr(DkvmPlan) plan = must_plan(&wants, &config);
     g_autofree char *text = dkvm_plan_text(plan);
     g_assert_nonnull(strstr(text, "Process 88 hangs in the kernel"));
-    g_assert_cmpint(plan->refusals->len, ==, 0);
+    g_assert_cmpint(plan->refusals->len, >, 0); /* what may be in use is not taken */
 }
 
 /* What no kernel writes. */
@@ -199,6 +200,18 @@ static void test_nonsense(void)
 
     g_assert_cmpint(mappings->all->len, ==, 0);
     g_assert_cmpint(mappings->stuck, ==, 0);
+    g_assert_true(mappings->complete);
+    /* One whose maps cannot be read may have it. */
+    g_autofree char *maps = at("/proc/88/maps");
+    g_assert_cmpint(g_unlink(maps), ==, 0);
+    g_assert_cmpint(g_mkdir(maps, 0755), ==, 0);
+    g_autoptr(DkvmMappings) unread = dkvm_mappings_read();
+    g_assert_false(unread->complete);
+    g_assert_cmpint(unread->stuck, ==, 0);
+    if (geteuid() == 0) {
+        g_autofree char *why = refusal();
+        g_assert_nonnull(strstr(why, "may be in use: not all processes can be looked into"));
+    }
 }
 
 static void add(void)

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vfio pins all of a guest's memory at its start; what cannot be had then ends QEMU, after the
+ * desktop was ended for it (facts/handoff.md F32, F33). */
+#include "qemu-hook/memory.h"
+
+#include <string.h>
+
+#include "lib/paths.h"
+#include "udev/host-private.h"
+
+#define NODES "/sys/devices/system/node"
+#define SIZES "/sys/kernel/mm/hugepages"
+#define MAX_NODES 64 /* as in DkvmMemoryPart */
+
+/* ---- the host --------------------------------------------------------------------------- */
+
+/* "MemFree:   123 kB" in PATH, in bytes; 0 if it is not there. */
+static guint64 memory_info(const char *path, const char *name)
+{
+    g_autofree char *text = dkvm_host_text(path, 8192);
+    const char *line = text ? strstr(text, name) : NULL;
+
+    return line ? g_ascii_strtoull(line + strlen(name), NULL, 10) * 1024 : 0;
+}
+
+/* What pages can be made of: free, or files that can be read again.  Below the kernel's own
+ * MemAvailable (si_mem_available()), which no node has. */
+static guint64 spare_of(int node)
+{
+    g_autofree char *path = g_strdup_printf(NODES "/node%d/meminfo", node);
+
+    if (node == DKVM_NO_NODE)
+        return memory_info("/proc/meminfo", "MemAvailable:");
+    return memory_info(path, "MemFree:") + memory_info(path, "Active(file):") +
+           memory_info(path, "Inactive(file):");
+}
+
+/* Numbers of the host's nodes, in order; DKVM_NO_NODE alone without NUMA. */
+static GArray *host_nodes(void)
+{
+    g_autoptr(GPtrArray) names = dkvm_host_list(NODES);
+    GArray *nodes = g_array_new(FALSE, FALSE, sizeof(int));
+    int none = DKVM_NO_NODE;
+
+    for (guint i = 0; i < names->len; i++) {
+        const char *name = g_ptr_array_index(names, i);
+        int node = g_str_has_prefix(name, "node") && g_ascii_isdigit(name[4])
+                       ? (int)CLAMP(g_ascii_strtoll(name + 4, NULL, 10), 0, G_MAXINT)
+                       : DKVM_NO_NODE;
+
+        if (node != DKVM_NO_NODE)
+            g_array_append_val(nodes, node);
+    }
+    if (nodes->len == 0)
+        g_array_append_val(nodes, none);
+    return nodes;
+}
+
+static gboolean may_have(const DkvmMemoryPart *part, int node)
+{
+    return part->nodes == 0 || node == DKVM_NO_NODE ||
+           (node < MAX_NODES && (part->nodes >> node & 1) != 0);
+}
+
+static guint64 page_kb(const DkvmMemoryPart *part)
+{
+    return part->page_kb == DKVM_PAGE_DEFAULT ? memory_info("/proc/meminfo", "Hugepagesize:") / 1024
+                                              : part->page_kb;
+}
+
+static guint64 pages_in(guint64 bytes, guint64 kb)
+{
+    guint64 size = kb * 1024;
+
+    return bytes / size + (bytes % size != 0);
+}
+
+/* ---- pools ------------------------------------------------------------------------------ */
+
+static DkvmPages *pages_of(const DkvmPlan *plan, GArray *list, int node, guint64 kb)
+{
+    for (guint i = 0; i < list->len; i++) {
+        DkvmPages *one = &g_array_index(list, DkvmPages, i);
+
+        if (one->pool.node == node && one->pool.kb == kb)
+            return one;
+    }
+    DkvmPages pages = {.pool = {.node = node, .kb = kb}, .spare = spare_of(node)};
+    guint64 all = dkvm_pool_count(&pages.pool, "free_hugepages");
+
+    pages.available = all - MIN(all, dkvm_hugepages_promised(plan->wants->uuid, &pages.pool));
+    g_array_append_val(list, pages);
+    return &g_array_index(list, DkvmPages, list->len - 1);
+}
+
+/* Pages that could still be made there, or G_MAXUINT64 for those that are there already. */
+static guint64 room(const DkvmPages *pages, gboolean made)
+{
+    guint64 making = pages->need - MIN(pages->need, pages->available);
+    guint64 can = pages->spare / (pages->pool.kb * 1024);
+
+    if (!made)
+        return pages->available - MIN(pages->need, pages->available);
+    return can - MIN(can, making);
+}
+
+/* Of the nodes that PART may use, the one with the most room; NULL: none has any. */
+static DkvmPages *roomiest(const DkvmPlan *plan, GArray *list, const GArray *nodes,
+                           const DkvmMemoryPart *part, gboolean made)
+{
+    int best = G_MININT;
+    guint64 most = 0;
+
+    for (guint i = 0; i < nodes->len; i++) {
+        int node = g_array_index(nodes, int, i);
+        guint64 here =
+            may_have(part, node) ? room(pages_of(plan, list, node, page_kb(part)), made) : 0;
+
+        if (here > most) {
+            most = here;
+            best = node;
+        }
+    }
+    return most > 0 ? pages_of(plan, list, best, page_kb(part)) : NULL;
+}
+
+/* Pages that are there, then pages that can be made; what has no room anywhere is added to the
+ * first node that it may use, where it is found missing. */
+static void place(const DkvmPlan *plan, GArray *list, const GArray *nodes,
+                  const DkvmMemoryPart *part)
+{
+    guint64 left = pages_in(part->bytes, page_kb(part));
+    DkvmPages *pages;
+
+    for (int made = FALSE; made <= TRUE; made++) {
+        while (left > 0 && (pages = roomiest(plan, list, nodes, part, made))) {
+            guint64 some = MIN(left, room(pages, made));
+
+            pages->need += some;
+            left -= some;
+        }
+    }
+    for (guint i = 0; left > 0 && i < nodes->len; i++) {
+        int node = g_array_index(nodes, int, i);
+
+        if (!may_have(part, node))
+            continue;
+        pages_of(plan, list, node, page_kb(part))->need += left;
+        left = 0;
+    }
+}
+
+static gboolean kernel_has(guint64 kb)
+{
+    g_autofree char *path =
+        g_strdup_printf("%s" SIZES "/hugepages-%" G_GUINT64_FORMAT "kB", dkvm_paths_root(), kb);
+
+    return kb > 0 && g_file_test(path, G_FILE_TEST_IS_DIR);
+}
+
+static gboolean is_huge(const DkvmMemoryPart *part)
+{
+    return part->page_kb != DKVM_PAGE_NORMAL && kernel_has(page_kb(part));
+}
+
+static int by_pool(gconstpointer a, gconstpointer b)
+{
+    const DkvmPool *first = &((const DkvmPages *)a)->pool, *second = &((const DkvmPages *)b)->pool;
+
+    if (first->node != second->node)
+        return first->node < second->node ? -1 : 1;
+    return (first->kb > second->kb) - (first->kb < second->kb);
+}
+
+/* Parts that are bound to nodes choose first. */
+GArray *dkvm_memory_pages(const DkvmPlan *plan)
+{
+    GArray *list = g_array_new(FALSE, TRUE, sizeof(DkvmPages));
+    g_autoptr(GArray) nodes = host_nodes();
+
+    for (int bound = TRUE; bound >= FALSE; bound--) {
+        for (guint i = 0; i < plan->wants->memory->len; i++) {
+            const DkvmMemoryPart *part = &g_array_index(plan->wants->memory, DkvmMemoryPart, i);
+
+            if (is_huge(part) && (part->nodes != 0) == bound)
+                place(plan, list, nodes, part);
+        }
+    }
+    g_array_sort(list, by_pool);
+    return list;
+}
+
+/* ---- what does not fit ------------------------------------------------------------------- */
+
+/* "2048, 1048576", or "none". */
+static char *kernel_sizes(void)
+{
+    g_autoptr(GPtrArray) names = dkvm_host_list(SIZES);
+    GString *text = g_string_new(NULL);
+
+    for (guint i = 0; i < names->len; i++) {
+        const char *name = g_ptr_array_index(names, i);
+
+        if (g_str_has_prefix(name, "hugepages-"))
+            g_string_append_printf(text, "%s%" G_GUINT64_FORMAT, text->len ? ", " : "",
+                                   g_ascii_strtoull(name + strlen("hugepages-"), NULL, 10));
+    }
+    return g_string_free(text->len ? text : g_string_append(text, "none"), FALSE);
+}
+
+static void check_part(DkvmPlan *plan, const GArray *nodes, const DkvmMemoryPart *part)
+{
+    gboolean any = FALSE;
+
+    for (guint i = 0; i < nodes->len; i++)
+        any = any || may_have(part, g_array_index(nodes, int, i));
+    if (!any)
+        dkvm_plan_refuse(plan, "Correct <numatune> of the VM.",
+                         "The VM is to have memory of NUMA nodes that this host does not have.");
+    if (part->page_kb == DKVM_PAGE_NORMAL || is_huge(part))
+        return;
+    g_autofree char *sizes = kernel_sizes();
+    guint64 kb = page_kb(part);
+
+    if (kb == 0)
+        dkvm_plan_refuse(plan, "Take <hugepages> out of the VM.",
+                         "This kernel has no huge pages, which the VM wants.");
+    else
+        dkvm_plan_refuse(plan, "Correct <hugepages> of the VM.",
+                         "This kernel has no huge pages of %" G_GUINT64_FORMAT
+                         " KiB, which the VM wants; it has (in KiB): %s.",
+                         kb, sizes);
+}
+
+static guint64 missing_kb(const DkvmPages *pages)
+{
+    return (pages->need - MIN(pages->need, pages->available)) * pages->pool.kb;
+}
+
+static void refuse_missing(DkvmPlan *plan, const DkvmPages *pages)
+{
+    g_autofree char *path = dkvm_pool_path(&pages->pool, "nr_hugepages");
+    g_autofree char *name = dkvm_pool_name(&pages->pool);
+    g_autofree char *todo = g_strdup_printf(
+        "Let them be made at each start of such a VM: write \"hugepages = allocate\" below "
+        "[handoff] in /etc/dkvm/dkvm.conf. Or make them yourself: echo %" G_GUINT64_FORMAT " >%s",
+        dkvm_pool_count(&pages->pool, "nr_hugepages") + pages->need - pages->available, path);
+
+    dkvm_plan_refuse(
+        plan, todo,
+        "The VM wants %" G_GUINT64_FORMAT " huge pages of %" G_GUINT64_FORMAT
+        " KiB (%" G_GUINT64_FORMAT " MiB), and %" G_GUINT64_FORMAT " are free for it (%s).",
+        pages->need, pages->pool.kb, pages->need * pages->pool.kb >> 10, pages->available, name);
+}
+
+static void refuse_unmakable(DkvmPlan *plan, const DkvmPages *pages)
+{
+    g_autofree char *name = dkvm_pool_name(&pages->pool);
+
+    dkvm_plan_refuse(plan, "Close programs, or give the VM less memory.",
+                     "%" G_GUINT64_FORMAT " huge pages of %" G_GUINT64_FORMAT
+                     " KiB (%" G_GUINT64_FORMAT
+                     " MiB) would have to be made for the VM, and %" G_GUINT64_FORMAT
+                     " MiB are available there (%s).",
+                     missing_kb(pages) / pages->pool.kb, pages->pool.kb, missing_kb(pages) >> 10,
+                     pages->spare >> 20, name);
+}
+
+/* In KiB, of the memory that is no huge page yet. */
+static guint64 check_pages(DkvmPlan *plan)
+{
+    g_autoptr(GArray) list = dkvm_memory_pages(plan);
+    guint64 making = 0;
+
+    for (guint i = 0; i < list->len; i++) {
+        const DkvmPages *pages = &g_array_index(list, DkvmPages, i);
+
+        if (missing_kb(pages) == 0)
+            continue;
+        if (!plan->config->hugepages_allocate)
+            refuse_missing(plan, pages);
+        else if (missing_kb(pages) > pages->spare >> 10)
+            refuse_unmakable(plan, pages);
+        else
+            making += missing_kb(pages);
+    }
+    return making;
+}
+
+void dkvm_memory_check(DkvmPlan *plan)
+{
+    guint64 available = memory_info("/proc/meminfo", "MemAvailable:") >> 10, normal = 0;
+    g_autoptr(GArray) nodes = host_nodes();
+
+    for (guint i = 0; i < plan->wants->memory->len; i++) {
+        const DkvmMemoryPart *part = &g_array_index(plan->wants->memory, DkvmMemoryPart, i);
+
+        check_part(plan, nodes, part);
+        if (part->page_kb == DKVM_PAGE_NORMAL)
+            normal += part->bytes >> 10;
+    }
+    guint64 making = check_pages(plan);
+
+    if (available == 0 || normal + making <= available)
+        return;
+    dkvm_plan_refuse(plan, "Close programs, or give the VM less memory.",
+                     "The VM wants %" G_GUINT64_FORMAT " MiB that are in no huge page yet, and "
+                     "%" G_GUINT64_FORMAT " MiB of this host are available; with a PCI device all "
+                     "of it is taken at the start.",
+                     (normal + making) >> 10, available >> 10);
+}

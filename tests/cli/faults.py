@@ -1,0 +1,695 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""dkvm-gpu on a host of files that a process of its own serves (fake-sysfs.c): hand-overs and their way back while
+writes fail, block, or do nothing, and while system calls fail.
+
+usage: faults.py TEST     in namespaces of its own (mounts, processes); GPU (the program), FAKE (fake-sysfs), TOP and
+                          SCRATCH in the environment; DKVM_LONG=1: all of it, else a sample that moves with the commit
+"""
+import collections
+import concurrent.futures
+import ctypes
+import errno
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+GPU, FAKE, TOP, SCRATCH = (os.environ[name] for name in ("GPU", "FAKE", "TOP", "SCRATCH"))
+LONG = os.environ.get("DKVM_LONG") == "1"
+UUID = "6f1c1b1e-0d3c-4b34-8d6e-0c3e5f3b7a11"
+ERRORS = ["EIO", "ENOSPC", "EACCES", "ENOENT", "EINTR", "EMFILE", "EBUSY", "ENODEV"]
+TOGETHER = 8 # most of a case is waiting
+OWN = ("etc", "run", "var") # real folders over those of the served tree
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Bad(Exception):
+    pass
+
+
+def need(condition, why):
+    if not condition:
+        raise Bad(why)
+
+
+def until(condition, seconds):
+    """Whether CONDITION() became true in time."""
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found
+
+
+# ---- the host -----------------------------------------------------------------------------------
+
+# Two GPUs, one with the console and its sound, one of nvidia's; the USB controller of the first has no driver.
+LISTING = """
+kernel 6.1.0-18-amd64
+0 00:00.0 0600 8086:29c0
+1 00:01.0 0604 8086:1901 | sec=01
+1 01:00.0 0300 1002:73df | driver=amdgpu boot=1 fb=1 card=DP-1+ bars=16M
+1 01:00.1 0403 1002:ab28
+1 01:00.2 0c03 1002:73a6 | driver=-
+2 00:02.0 0604 8086:43c0 | sec=02
+2 02:00.0 0302 10de:1b06 | driver=nvidia
+file /sys/class/vtconsole/vtcon0/name (S) dummy device
+file /sys/class/vtconsole/vtcon0/bind 0
+file /sys/class/vtconsole/vtcon1/name (M) frame buffer device
+file /sys/class/vtconsole/vtcon1/bind 1
+file /sys/bus/platform/devices/efi-framebuffer.0/uevent
+file /sys/bus/platform/drivers/efi-framebuffer/bind
+file /sys/bus/platform/drivers/efi-framebuffer/unbind
+file /sys/bus/pci/drivers/vfio-pci/bind
+file /sys/bus/pci/drivers/vfio-pci/unbind
+file /sys/bus/pci/drivers_probe
+file /sys/bus/pci/rescan
+file /proc/iomem "e0000000-e0ffffff : 0000:01:00.0"
+file /proc/driver/nvidia/gpus/0000:02:00.0/unbindLock 0
+file /proc/sys/kernel/random/boot_id b007
+file /proc/sys/kernel/tainted 0
+file /proc/meminfo "MemAvailable: 8000000 kB"
+file /proc/4242/comm reader
+file /proc/4242/cgroup 0::/system.slice/reader.service
+file /dev/vfio/vfio
+"""
+GROUPS = ("1", "2")
+TAKEN = ("0000:01:00.0", "0000:01:00.1", "0000:01:00.2", "0000:02:00.0")
+
+
+def address(bdf):
+    domain, bus, slot, function = re.split("[:.]", bdf)
+    return f"<address domain='0x{domain}' bus='0x{bus}' slot='0x{slot}' function='0x{function}'/>"
+
+
+def domain():
+    devices = "".join(f"<hostdev mode='subsystem' type='pci' managed='{managed}'><source>{address(bdf)}</source></hostdev>"
+                      for bdf, managed in (("0000:01:00.0", "yes"), ("0000:01:00.1", "no"), ("0000:02:00.0", "yes")))
+    return f"<domain type='kvm'><name>mac</name><uuid>{UUID}</uuid><memory>1024</memory><devices>{devices}</devices></domain>\n"
+
+
+def make_template():
+    """The tree as each case begins with it."""
+    tree, listing = f"{SCRATCH}/tree", f"{SCRATCH}/listing.host"
+    with open(listing, "w") as file:
+        file.write(LISTING)
+    subprocess.run([f"{TOP}/tests/data/hosts/make-root", listing, tree], check=True)
+    for driver in ("amdgpu", "nvidia", "snd_hda_intel"):
+        for name in ("bind", "unbind"):
+            open(f"{tree}/sys/bus/pci/drivers/{driver}/{name}", "w").close()
+    for bridge in ("00:01.0", "00:02.0"):
+        open(f"{tree}/sys/devices/pci0000:00/0000:{bridge}/rescan", "w").close()
+    for bdf in TAKEN:
+        open(f"{tree}/sys/bus/pci/devices/{bdf}/remove", "w").close()
+    with open(f"{tree}/proc/iomem", "a") as file:
+        file.write("  e0000000-e07fffff : BOOTFB\n")
+    # The window's register holds what the kernel says of it.
+    with open(f"{tree}/sys/bus/pci/devices/0000:01:00.0/config", "r+b") as file:
+        file.seek(0x10)
+        file.write(bytes.fromhex("0c0000e0"))
+    os.symlink("../../../../bus/platform/drivers/efi-framebuffer", f"{tree}/sys/bus/platform/devices/efi-framebuffer.0/driver")
+    os.makedirs(f"{tree}/proc/4242/fd")
+    os.symlink("/dev/zero", f"{tree}/proc/4242/fd/0")
+    for name in OWN:
+        os.makedirs(f"{tree}/{name}", exist_ok=True)
+    with open(f"{SCRATCH}/domain.xml", "w") as file:
+        file.write(domain())
+
+
+def picture_of(tree):
+    """Every file, folder and link, with what is in it."""
+    seen = {}
+    for folder, folders, files in os.walk(tree):
+        for name in folders + files:
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                seen[path[len(tree):]] = "-> " + os.readlink(path)
+            elif os.path.isdir(path):
+                seen[path[len(tree):]] = "folder"
+            else:
+                with open(path, "rb") as file:
+                    seen[path[len(tree):]] = file.read().decode("latin-1").strip()
+    return seen
+
+
+def difference(now, before):
+    return "; ".join(f"{path}: {before.get(path)!r} became {now.get(path)!r}"
+                     for path in sorted({*now, *before}) if now.get(path) != before.get(path))[:1000]
+
+
+def mounted(*arguments):
+    if libc.mount(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), f"mount {arguments}")
+
+
+class Host:
+    count = 0
+
+    def __init__(self, change=None):
+        Host.count += 1
+        self.state = f"{SCRATCH}/host-{Host.count}-{threading.get_ident()}"
+        self.root, self.tree = f"{self.state}/root", f"{self.state}/tree"
+        os.makedirs(self.root)
+        shutil.copytree(f"{SCRATCH}/tree", self.tree, symlinks=True)
+        if change:
+            change(self.tree)
+        self.rules()
+        open(f"{self.state}/log", "w").close()
+        self.server = subprocess.Popen([FAKE, self.state, self.root], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        need(self.server.stdout.readline() == b"ready\n", "fake-sysfs cannot be mounted")
+        for name in OWN:
+            os.makedirs(f"{self.state}/{name}")
+            mounted(f"{self.state}/{name}".encode(), f"{self.root}/{name}".encode(), None, 4096, None) # MS_BIND
+        os.makedirs(f"{self.state}/etc/dkvm")
+        with open(f"{self.state}/etc/dkvm/dkvm.conf", "w") as file:
+            file.write("[handoff]\ndomains = all\n")
+        self.environment = {"DKVM_ROOT": self.root, "DKVM_CALLER": str(os.getpid()), "LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+        self.before = self.picture()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.rules()
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        for name in (*OWN, ""):
+            libc.umount2(f"{self.root}/{name}".encode(), 2) # MNT_DETACH
+        self.server.kill()
+        self.server.wait()
+        self.server.stdout.close()
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def processes(self):
+        """What was started on this host and lives, but for the server: guards and workers."""
+        mark, found = f"DKVM_ROOT={self.root}\0".encode(), []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    if mark in file.read() + b"\0":
+                        found.append(int(name))
+            except OSError:
+                pass
+        return found
+
+    def rules(self, *rules):
+        with open(f"{self.state}/rules.new", "w") as file:
+            file.writelines("\t".join(rule) + "\n" for rule in rules)
+        os.rename(f"{self.state}/rules.new", f"{self.state}/rules")
+
+    def log(self):
+        with open(f"{self.state}/log") as file:
+            return [tuple(line.rstrip("\n").split("\t")) for line in file]
+
+    def picture(self):
+        return picture_of(self.tree)
+
+    def left(self):
+        """What there is of a hand-over in the run folder and in the crash memory."""
+        found = []
+        for folder, folders, files in os.walk(f"{self.state}/run/dkvm"):
+            found += [os.path.join(folder, name)[len(self.state):] for name in folders + files if name != "own"]
+        for folder, _, files in os.walk(f"{self.state}/var"):
+            found += [os.path.join(folder, name)[len(self.state):] for name in files]
+        return found
+
+    def is_back(self):
+        return not self.left() and self.picture() == self.before
+
+    def run(self, *arguments, prefix=(), stdin=subprocess.DEVNULL, seconds=90):
+        """(exit code, standard output, standard error)"""
+        with subprocess.Popen([*prefix, GPU, *arguments], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=self.environment, text=True) as child:
+            try:
+                out, err = child.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                raise Bad(f"{arguments} does not end") from None
+            return child.returncode, out, err
+
+    def hook(self, operation, prefix=()):
+        """(exit code, standard error); nothing on standard output, ever."""
+        with open(f"{SCRATCH}/domain.xml") as file:
+            code, out, err = self.run("hook", "mac", operation, "begin", "-", prefix=prefix, stdin=file)
+        need(out == "", f"{operation}: standard output: {out[:200]!r}")
+        return code, err
+
+    def comes_back(self, seconds, what):
+        need(until(self.is_back, seconds),
+             f"{what}: not as before after {seconds} s: {self.left()} {difference(self.picture(), self.before)}")
+
+    def restored_by_hand(self, what):
+        """The fault is gone: "restore --all" is all that it takes."""
+        code, out, err = self.run("restore", "--all")
+        need(code == 0, f"{what}: restore --all: exit {code}: {out} {err}")
+        self.comes_back(5, f"{what}: after restore --all")
+
+
+# ---- what is said -------------------------------------------------------------------------------
+
+# What to do next, in the words of any message.
+NEXT = re.compile(r"start the VM again|start the host again|dkvm-gpu status|journalctl|run this as root|move it away|"
+                  r"\bEnd (it|them)\b|\bend (what|it)\b|Shut that VM down|correct|Install|Log out|Look for it|look at|check the|Reserve the|run this|is sysfs mounted|make it a dir|nothing confines|Look for a", re.I)
+
+
+def refused(result, what, objects=(), causes=()):
+    """One paragraph of ours: operation, object, cause, what to do."""
+    code, err = result
+    need(code == 1, f"{what}: exit {code}, not 1: {err}")
+    need(re.fullmatch(r"dkvm: [ -~]{20,1500}\n", err), f"{what}: not one paragraph: {err!r}")
+    need(not objects or any(word in err for word in objects), f"{what}: says nothing of {objects}: {err!r}")
+    need(not causes or any(word in err for word in causes), f"{what}: says nothing of {causes}: {err!r}")
+    need(NEXT.search(err), f"{what}: does not say what to do: {err!r}")
+
+
+def together(jobs):
+    """All of them; what is bad about each is told, not only about the first."""
+    bad, done = [], 0
+    with concurrent.futures.ThreadPoolExecutor(TOGETHER) as pool:
+        for job in [pool.submit(job) for job in jobs]:
+            try:
+                job.result()
+                done += 1
+            except (Bad, OSError) as error:
+                bad.append(str(error))
+    for line in bad[:40]:
+        print(line)
+    need(not bad, f"{len(bad)} of {len(bad) + done} cases are bad")
+    return done
+
+
+# ---- a clean run --------------------------------------------------------------------------------
+
+
+class Clean:
+    """What a hand-over without faults does: the pictures, the writes."""
+
+    def __init__(self):
+        with Host() as host:
+            code, err = host.hook("prepare")
+            need(code == 0 and err == "", f"prepare: exit {code}: {err}")
+            self.prepared, self.owned = host.picture(), host.left()
+            for bdf in TAKEN:
+                link = self.prepared[os.path.realpath(f"{host.tree}/sys/bus/pci/devices/{bdf}")[len(host.tree):] + "/driver"]
+                need(link.endswith("/vfio-pci"), f"{bdf} has the driver {link}")
+            need(all(f"/dev/vfio/{group}" in self.prepared for group in GROUPS), "no /dev/vfio")
+            need(self.prepared["/sys/class/vtconsole/vtcon1/bind"] == "0", "the console is there")
+            need("/sys/bus/platform/devices/efi-framebuffer.0/driver" not in self.prepared, "efifb is there")
+            self.writes = host.log()
+            code, err = host.hook("start")
+            need(code == 0 and err == "", f"start: exit {code}: {err}")
+            code, out, _ = host.run("status")
+            need(code == 0 and "prepared" in out, out)
+            self.steps = steps_of(host)
+            code, err = host.hook("release")
+            need(code == 0 and err == "", f"release: exit {code}: {err}")
+            host.comes_back(5, "release")
+            self.writes_back = host.log()[len(self.writes):]
+        need(all(line[2] == "0" for line in self.writes + self.writes_back), self.writes + self.writes_back)
+
+
+def steps_of(host):
+    """(step, target, state) of status --json, as text."""
+    _, out, _ = host.run("status", "--json")
+    return re.findall(r'"step" : "(\w+)",\s*"target" : "([^"]*)".*?"state" : "([^"]*)"', out, re.S)
+
+
+def test_clean():
+    clean = Clean()
+    need(len(clean.writes) >= 14, clean.writes)
+    steps = {step for step, _, _ in clean.steps}
+    need({"ownership", "console", "firmware", "nvidia", "unbind", "forget", "override", "bind", "proof"} <= steps, steps)
+    print(f"# {len(clean.steps)} actions, {len(clean.writes)} writes, {len(clean.writes_back)} back")
+
+
+# ---- writes that fail, do nothing, or block -----------------------------------------------------
+
+
+def sample(every, size):
+    """All of them with DKVM_LONG, else SIZE of them, spread; they move with the commit."""
+    every = list(every)
+    if LONG or len(every) <= size:
+        return every
+    begin = int(os.environ.get("DKVM_SEED", "0"), 16) % len(every)
+    return [every[(begin + i * len(every) // size) % len(every)] for i in range(size)]
+
+
+def named(path, text):
+    """What a message may call the thing that is written."""
+    if text.startswith("0000:"):
+        return (text,)
+    found = re.search(r"0000:\d\d:\d\d\.\d(?=/[a-zL_]+$)", path)
+    if found:
+        return (found.group(),)
+    if path.startswith("/dev/vfio/"):
+        return (f"group {os.path.basename(path)}", f"proof of {os.path.basename(path)} ")
+    return (text if text.startswith("efi-") else "frame buffer",)
+
+
+def number(error):
+    return str(getattr(errno, error))
+
+
+def fault_in_prepare(write, action):
+    path, text, _ = write
+    what = f"prepare, {path} {text!r} {action}"
+    with Host() as host:
+        host.rules((path, text, action if action == "silent" else number(action)))
+        cause = ("had no effect", "does not appear", "not permitted") if action == "silent" else (os.strerror(int(number(action))),)
+        # The worker tries again, and again until its time is up.
+        if action == "EINTR" and not path.startswith("/dev/vfio/"):
+            cause = (os.strerror(errno.ETIMEDOUT),)
+        refused(host.hook("prepare"), what, named(path, text), cause)
+        need(any(line[:2] == (path, text) for line in host.log()), f"{what}: not reached")
+        host.comes_back(0.1, what)
+        # libvirt goes on with these; nothing is left to do.
+        for operation in ("stopped", "release"):
+            need(host.hook(operation) == (0, ""), f"{what}: {operation}")
+        host.comes_back(0, f"{what}: {operation}")
+        host.rules()
+        need(host.hook("prepare") == (0, ""), f"{what}: the next start")
+
+
+def test_prepare():
+    """Each write of prepare with each error, and taken without effect."""
+    clean = Clean()
+    writes = sorted(set(clean.writes))
+    cases = [(write, action) for action in ERRORS + ["silent"] for write in writes]
+    chosen = sample(cases, 30)
+    done = together([lambda w=write, a=action: fault_in_prepare(w, a) for write, action in chosen])
+    print(f"# {len(writes)} writes, {len(cases)} faults, {done} tried")
+
+
+def fault_in_release(write, action):
+    """Either there is another way (a driver that is not found by probing is asked by name), or the guard gives up and a
+    person's restore says why, and does it when the fault is gone."""
+    path, text, _ = write
+    what = f"release, {path} {text!r} {action}"
+    with Host() as host:
+        need(host.hook("prepare") == (0, ""), f"{what}: prepare")
+        begun = len(host.log())
+        host.rules((path, text, action if action == "silent" else number(action)))
+        need(host.hook("release") == (0, ""), f"{what}: release")
+        need(until(lambda: any(line[:2] == (path, text) for line in host.log()[begun:]), 15), f"{what}: not reached")
+        until(lambda: not host.processes(), 60)
+        need(not host.processes(), f"{what}: the guard does not end")
+        if host.is_back():
+            return "by itself"
+        need(f"/run/dkvm/{UUID}/journal" in host.left(), f"{what}: no journal: {host.left()} {difference(host.picture(), host.before)}")
+        if action != "EINTR": # 10 seconds for each time
+            code, out, err = host.run("restore", "--all")
+            need(code == 1 and any(word in err for word in named(path, text)) and err.count("\n") == 1,
+                 f"{what}: restore with the fault: exit {code}, {out}{err}")
+            need(NEXT.search(err), f"{what}: does not say what to do: {err}")
+        host.rules()
+        host.restored_by_hand(what)
+        return "by restore"
+
+
+def test_release():
+    """Each write of release with each error, and taken without effect."""
+    clean = Clean()
+    cases = [(write, action) for action in ERRORS + ["silent"] for write in sorted(set(clean.writes_back))]
+    chosen, how = sample(cases, 12), collections.Counter()
+    done = together([lambda w=write, a=action: how.update([fault_in_release(w, a)]) for write, action in chosen])
+    print(f"# {len(set(clean.writes_back))} writes, {len(cases)} faults, {done} tried: {dict(how)}")
+
+
+def wedged(host, what):
+    code, out, err = host.run("status")
+    need(code == 4 and "stuck" in out, f"{what}: status: exit {code}: {out}{err}")
+
+
+def blocked_in_prepare(write):
+    """The write does not come back: the start is refused when that step's time is over, all else is put back, and nothing
+    more is taken from this host; when it does come back, the rest is put back without anybody's help."""
+    path, text, _ = write
+    what = f"prepare, {path} {text!r} blocks"
+    with Host() as host:
+        host.rules((path, text, "block"))
+        begun = time.monotonic()
+        refused(host.hook("prepare"), what, named(path, text), ("stuck in the kernel",))
+        need(time.monotonic() - begun < 14, f"{what}: refused after {time.monotonic() - begun:.1f} s")
+        wedged(host, what)
+        number_of_writes = len(host.log())
+        refused(host.hook("prepare"), f"{what}: the next start", named(path, text), ("stuck in the kernel",))
+        need(len(host.log()) == number_of_writes, f"{what}: the next start wrote {host.log()[number_of_writes:]}")
+        # Only what hangs on it is not as before.
+        late = {key for key, value in host.picture().items() if host.before.get(key) != value}
+        need(all(any(word in key for word in (*named(path, text), "vtcon", "/dev/vfio")) for key in late), f"{what}: {late}")
+        need(host.hook("release") == (0, ""), f"{what}: release")
+        host.rules()
+        host.comes_back(8, f"{what}, and ends")
+        need(host.hook("prepare") == (0, ""), f"{what}: the start after it")
+
+
+def blocked_in_release(write):
+    path, text, _ = write
+    what = f"release, {path} {text!r} blocks"
+    with Host() as host:
+        need(host.hook("prepare") == (0, ""), f"{what}: prepare")
+        host.rules((path, text, "block"))
+        begun = time.monotonic()
+        need(host.hook("release") == (0, ""), f"{what}: release")
+        need(time.monotonic() - begun < 1.5, f"{what}: release took {time.monotonic() - begun:.1f} s")
+        need(until(lambda: host.run("status")[0] == 4, 15), f"{what}: is not said to be stuck")
+        wedged(host, what)
+        code, out, err = host.run("restore", "--all")
+        need(code == 4 and "stuck" in err, f"{what}: restore: exit {code}: {out}{err}")
+        host.rules()
+        host.comes_back(8, f"{what}, and ends")
+
+
+def test_blocked():
+    """Each write blocked in the kernel, on the way there and back."""
+    clean = Clean()
+    there, back = sorted(set(clean.writes)), sorted(set(clean.writes_back))
+    cases = [(blocked_in_prepare, write) for write in there] + [(blocked_in_release, write) for write in back]
+    done = together([lambda c=case, w=write: c(w) for case, write in sample(cases, 8)])
+    print(f"# {len(there)} writes and {len(back)} back, {done} blocked")
+
+
+# ---- system calls that fail ---------------------------------------------------------------------
+
+# Memory, of which the end is the program's, as it is where glibc's locks fail; the end itself; and what has no error.
+NEVER = {"futex", "mmap", "munmap", "mprotect", "madvise", "brk", "mremap", "exit_group", "exit", "execve", "rt_sigreturn", "umask",
+         "getpid", "getppid", "gettid", "geteuid", "sched_yield", "arch_prctl", "set_tid_address", "restart_syscall"}
+
+# Whose call (client, guard, worker), the part of the run (prepare, release), its name, and the how manieth of that name.
+Call = collections.namedtuple("Call", "process phase name nth text")
+
+
+def traced(log, name=None, nth=None, error=None):
+    inject = ["-e", f"trace={name}", "-e", f"inject={name}:error={error}:when={nth}"] if name else []
+    return ["/usr/bin/strace", "-qq", "-e", "signal=none", "-s", "200", "-o", log, *inject]
+
+
+class Guard:
+    """The guard of this VM, started before anybody asks for it, so that it alone is traced."""
+
+    def __init__(self, host, prefix):
+        self.host, self.socket = host, f"{host.state}/run/dkvm/{UUID}/sock"
+        self.child = subprocess.Popen([*prefix, GPU, "guard", UUID], env=host.environment, stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: os.path.exists(self.socket) or self.child.poll() is not None, 8)
+
+    def worker(self):
+        def find():
+            for pid in self.host.processes():
+                with open(f"/proc/{pid}/comm") as file:
+                    if file.read() == "dkvm-worker\n":
+                        return pid
+            return None
+        pid = until(find, 5)
+        need(pid, "no worker")
+        return pid
+
+    def end(self):
+        try:
+            self.child.wait(30)
+        except subprocess.TimeoutExpired:
+            raise Bad("the guard does not end") from None
+
+
+def attach(prefix, pid):
+    child = subprocess.Popen([word for word in prefix if word != "-qq"] + ["-p", str(pid)], stderr=subprocess.PIPE, text=True)
+    need("attached" in child.stderr.readline(), "strace -p does not attach")
+    return child
+
+
+def calls_in(log, process, phases, after=None):
+    """The calls of LOG, from the call AFTER on; PHASES: (name, the number of lines until then)."""
+    seen, on = collections.Counter(), after is None
+    with open(log, errors="replace") as file:
+        for line_number, line in enumerate(file):
+            found = re.match(r"([a-z]\w*)\((.*)", line)
+            if not found:
+                continue
+            name, text = found.groups()
+            seen[name] += 1
+            on = on or name == after
+            phase = next((phase for phase, end in phases if line_number < end), None)
+            if on and phase and name not in NEVER:
+                yield Call(process, phase, name, seen[name], text[:100])
+
+
+def lines_of(log):
+    with open(log, errors="replace") as file:
+        return sum(1 for _ in file)
+
+
+def record_calls():
+    """What the three processes call in a run without faults."""
+    every = []
+    for process in "guard", "worker", "client":
+        with Host() as host:
+            log, back = f"{host.state}/trace", f"{host.state}/trace-back"
+            guard = Guard(host, traced(log) if process == "guard" else ())
+            tracer = attach(traced(log), guard.worker()) if process == "worker" else None
+            need(host.hook("prepare", traced(log) if process == "client" else ()) == (0, ""), "prepare")
+            middle = lines_of(log)
+            need(host.hook("release", traced(back) if process == "client" else ()) == (0, ""), "release")
+            host.comes_back(10, "release")
+            guard.end()
+            if tracer:
+                tracer.wait(10)
+            phases = (("prepare", middle), ("release", 10**9))
+            every += calls_in(log, process, phases, None if process == "worker" else "umask")
+            if process == "client":
+                every += calls_in(back, process, (("release", 10**9),), "umask")
+    return every
+
+
+def failing_call(clean, call, error):
+    """TRUE: nothing came of it; else what it was refused with, or "by itself" and "by restore" for release."""
+    what = f"{call.process}, {call.phase}, {call.name} {call.nth} ({call.text[:60]}): {error}"
+    with Host() as host:
+        log = f"{host.state}/trace"
+        prefix = traced(log, call.name, call.nth, error)
+        guard = Guard(host, prefix if call.process == "guard" else ())
+        tracer = attach(prefix, guard.worker()) if call.process == "worker" else None
+        of_client = prefix if call.process == "client" else ()
+        code, err = host.hook("prepare", of_client if call.phase == "prepare" else ())
+        if code != 0:
+            refused((code, err), what)
+            host.comes_back(15, what)
+            result = "refused"
+        else:
+            need(err == "", f"{what}: says {err}")
+            same = host.picture() == clean.prepared and {step[:2] for step in clean.steps} <= {step[:2] for step in steps_of(host)}
+            # That something is not there is believed, and the hand-over is another one.
+            need(same or error in ("ENOENT", "ENODEV"),
+                 f"{what}: succeeds otherwise: {difference(host.picture(), clean.prepared)} {steps_of(host)}")
+            code, err = host.hook("release", of_client if call.phase == "release" else ())
+            need(code == 0, f"{what}: release: exit {code}: {err}")
+            if until(host.is_back, 6):
+                result = "by itself" if call.phase == "release" else "no matter" if same else "believed"
+            else:
+                host.restored_by_hand(what)
+                result = "by restore"
+        guard.end()
+        if tracer:
+            tracer.wait(10)
+        with open(log, errors="replace") as file:
+            return result if "(INJECTED)" in file.read() else "not reached"
+
+
+def held(tree):
+    """A process has the first GPU's node open, and nothing says that it may be ended."""
+    with open(f"{tree}/sys/bus/pci/devices/0000:01:00.0/drm/card0/dev", "w") as file:
+        file.write("1:5\n") # /dev/zero, which process 4242 has
+
+
+def failing_look(call, error, on):
+    """Whichever call fails, what is in use is not taken: an unbind then may never end (facts/handoff.md F01)."""
+    what = f"in use, {call.name} {call.nth}{on} ({call.text[:60]}): {error}"
+    with Host(held) as host:
+        guard = Guard(host, traced(f"{host.state}/trace", call.name, f"{call.nth}{on}", error))
+        code, err = host.hook("prepare")
+        need(not [line for line in host.log() if line[0].endswith("amdgpu/unbind")], f"{what}: the GPU was taken")
+        refused((code, err), what)
+        if on and not until(host.is_back, 3):
+            # Where nothing can be read or opened any more nothing can be put back, until it can.
+            guard.end()
+            host.restored_by_hand(what)
+        host.comes_back(15, what)
+        guard.end()
+
+
+def test_held():
+    """A GPU that is in use, and each system call failing, once or from then on, until that is found out."""
+    with Host(held) as host:
+        log = f"{host.state}/trace"
+        guard = Guard(host, traced(log))
+        refused(host.hook("prepare"), "in use", ("0000:01:00.0",), ("reader (4242, reader.service) has /dev/zero open",))
+        need(not host.log(), f"written: {host.log()}")
+        guard.end()
+        every = list(calls_in(log, "guard", (("prepare", 10**9),), "umask"))
+    begin = max(i for i, call in enumerate(every) if "dkvm.conf" in call.text)
+    # From the look at the host on.
+    every = [call for call in every[begin:] if call.name != "poll"]
+    cases = [(call, error, on) for call in every for error in ERRORS for on in ("", "+")]
+    # Who is told again and again to try again does so.
+    cases = [(call, error, on) for call, error, on in cases if error != "EINTR" or not on]
+    if not LONG:
+        seed = int(os.environ.get("DKVM_SEED", "0"), 16)
+        users = [call for call in every if "/proc" in call.text or "4242" in call.text or '"fd"' in call.text]
+        cases = [(call, error, "" if error == "EINTR" or (i + seed) % 3 == 0 else "+")
+                 for i, call in enumerate(users + sample([call for call in every if call not in users], 24))
+                 for error in [ERRORS[(seed + i) % len(ERRORS)]]]
+    done = together([lambda c=call, e=error, o=on: failing_look(c, e, o) for call, error, on in cases])
+    print(f"# {len(every)} calls, {done} faults")
+
+
+def some_calls(every):
+    """(call, error): all, or one of each name, process and phase."""
+    if LONG:
+        return [(call, error) for call in every for error in ERRORS]
+    kinds = collections.defaultdict(list)
+    for call in every:
+        kinds[call[:3]].append(call)
+    seed, chosen = int(os.environ.get("DKVM_SEED", "0"), 16), []
+    for number_of_kind, calls in enumerate(kinds.values()):
+        chosen.append((calls[seed % len(calls)], ERRORS[(seed + number_of_kind) % len(ERRORS)]))
+    return chosen
+
+
+def test_calls():
+    """Each system call of client, guard and worker failing."""
+    clean, every = Clean(), record_calls()
+    chosen = some_calls(every)
+    table = collections.defaultdict(collections.Counter)
+    names = collections.defaultdict(set)
+    for call in every:
+        names[call.process, call.phase].add(call.name)
+
+    def one(call, error):
+        table[call.process, call.phase][failing_call(clean, call, error)] += 1
+
+    try:
+        together([lambda c=call, e=error: one(c, e) for call, error in chosen])
+    finally:
+        for key in sorted(names):
+            print(f"# {' '.join(key)}: {sum(1 for call in every if call[:2] == key)} calls, {len(names[key])} names; {dict(table[key])}")
+    missed = sum(counts["not reached"] for counts in table.values())
+    need(missed <= len(chosen) // 10, f"{missed} of {len(chosen)} were not reached")
+
+
+def main():
+    make_template()
+    try:
+        globals()[f"test_{sys.argv[1]}"]()
+    except Bad as bad:
+        print(bad)
+        return 1
+    return 0
+
+
+sys.exit(main())
