@@ -432,6 +432,13 @@ static void notice(Guard *guard, const struct pollfd *caller, const struct pollf
     }
 }
 
+/* What was left for when the guest runs: one at a time, so that whoever calls is heard between. */
+static gboolean may_go_on(const Guard *guard)
+{
+    return guard->qemu >= 0 && !guard->leave && !guard->released &&
+           dkvm_handover_has_more(guard->handover);
+}
+
 static void turn(Guard *guard)
 {
     int stuck = stuck_worker(guard->handover);
@@ -443,7 +450,7 @@ static void turn(Guard *guard)
                            {.fd = guard->caller, .events = POLLIN},
                            {.fd = guard->qemu, .events = POLLIN},
                            {.fd = stuck, .events = POLLIN}};
-    int ready = poll(fds, G_N_ELEMENTS(fds), waiting ? LOOK_MS : -1);
+    int ready = poll(fds, G_N_ELEMENTS(fds), may_go_on(guard) ? 0 : waiting ? LOOK_MS : -1);
 
     if (ready > 0) {
         notice(guard, &fds[2], &fds[3]);
@@ -459,6 +466,8 @@ static void turn(Guard *guard)
     if (stuck >= 0)
         (void)close(stuck);
     look(guard);
+    if (may_go_on(guard))
+        dkvm_handover_go_on(guard->handover);
 }
 
 /* A client that came meanwhile is still served; one that comes later finds no socket and starts
