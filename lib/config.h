@@ -6,6 +6,8 @@
 
 #include <glib.h>
 
+#include "lib/numbers.h"
+
 typedef enum {
     DKVM_MATCH_MACOS,  /* libosinfo id under apple.com, or our marker (default) */
     DKVM_MATCH_MARKED, /* our marker only */
@@ -29,6 +31,9 @@ typedef struct {
     DkvmHandoffDomains handoff_domains; /* [handoff] domains */
     gboolean desktop_stop;              /* [handoff] desktop = stop; default refuse */
     gboolean holders_terminate;         /* [handoff] holders = terminate; default refuse */
+    char *governor;                     /* [handoff] governor, or NULL: keep (default) */
+    DkvmNumbers *host_cpus;             /* [handoff] host-cpus, never empty; NULL (default): all */
+    gboolean irqs_move;                 /* [handoff] irqs = move; default leave */
 } DkvmConfig;
 
 /* Reads the configuration below the root prefix.  Returns a new object or NULL with

@@ -5,6 +5,7 @@
 #include <glib.h>
 
 #include "lib/config.h"
+#include "lib/numbers.h"
 #include "udev/bdf.h"
 
 #define DKVM_MAX_HOSTDEVS 64
@@ -23,7 +24,8 @@ typedef struct {
     gboolean patchable; /* [define] of dkvm.conf matches it, but it has no marker */
     guint64 memory;     /* bytes */
     gboolean hugepages;
-    guint64 page_size; /* bytes; 0: the default size */
+    guint64 page_size;  /* bytes; 0: the default size */
+    DkvmNumbers pinned; /* the CPUs that its vCPUs are pinned to; empty: none is */
 } DkvmWants;
 
 /* Reads LENGTH bytes of domain XML; CONFIG (may be NULL: patchable stays FALSE) is for its define
