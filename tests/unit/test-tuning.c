@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is done when the guest runs (step-governor.c, step-irq.c, step-cpuset.c, and the engine):
  * forth, back, and what goes wrong between. */
+#include <stdio.h>
+
+#include "qemu-hook/commands.h"
 #include "tests/unit/tuning-host.h"
 
 /* ---- forth and back --------------------------------------------------------------------- */
@@ -142,6 +145,30 @@ static gboolean has_record(const DkvmHandover *handover, DkvmRecordType type, co
     return FALSE;
 }
 
+/* What 'dkvm-gpu status' prints. */
+static char *status(gboolean json)
+{
+    g_autofree char *path = at("/status");
+    int old = dup(STDOUT_FILENO), fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    (void)fflush(stdout);
+    g_assert_cmpint(dup2(fd, STDOUT_FILENO), ==, STDOUT_FILENO);
+    g_assert_cmpint(dkvm_command_status(json), ==, 0);
+    (void)fflush(stdout);
+    g_assert_cmpint(dup2(old, STDOUT_FILENO), ==, STDOUT_FILENO);
+    (void)close(old);
+    (void)close(fd);
+    return read_word(path);
+}
+
+static void status_says(gboolean json, const char *words)
+{
+    g_autofree char *text = status(json);
+
+    g_test_message("'%s' in %s", words, text);
+    g_assert_nonnull(strstr(text, words));
+}
+
 /* One of three policies refuses: all three are as before, the rest is done, the next guard does not
  * try again. */
 static void test_refused(void)
@@ -153,6 +180,8 @@ static void test_refused(void)
 
     put("/refuse", "policy4/scaling_governor");
     g_assert_true(prepare(handover));
+    status_says(FALSE, "performance instead of powersave: waits for the guest");
+    status_says(TRUE, "\"state\" : \"waits for the guest\"");
     run(handover);
     g_assert_cmpint(handover->phase, ==, DKVM_PHASE_RUNNING);
     is_now(POLICY "2/scaling_governor", "powersave");
@@ -163,6 +192,10 @@ static void test_refused(void)
     const DkvmAction *action = action_of(handover, "governor", "2,4,6");
     g_assert_nonnull(strstr(action->failure, "busy"));
     g_assert_cmpint(action->state, ==, DKVM_ACTION_UNDONE);
+    status_says(FALSE, "performance instead of powersave: failed: ");
+    status_says(FALSE,
+                "policy4/scaling_governor: governor of 2,4,6 failed: Device or resource busy");
+    status_says(TRUE, "\"reason\" : \"");
     g_clear_pointer(&handover, dkvm_handover_free);
     handover = must_load();
     g_assert_false(dkvm_handover_has_more(handover));
