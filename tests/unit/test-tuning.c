@@ -94,7 +94,7 @@ static void test_gpu_stuck(void)
     is_now(POLICY "2/scaling_governor", "powersave");
     is_now(POLICY "6/energy_performance_preference", "128");
     is_now("/proc/irq/24/smp_affinity_list", "3");
-    is_now("/sys/fs/cgroup/system.slice/AllowedCPUs", "7f");
+    is_now("/sys/fs/cgroup/system.slice/AllowedCPUs", "7f01");
 }
 
 /* A mistake that is made in the configuration while the guest runs is in nobody's way. */
@@ -293,7 +293,7 @@ static void test_qemu_inside(void)
     put(group, "1:name=x:/\n0::/system.slice/libvirtd.service\n");
     g_assert_true(prepare(handover));
     run(handover);
-    is_now("/sys/fs/cgroup/system.slice/AllowedCPUs", "7f");
+    is_now("/sys/fs/cgroup/system.slice/AllowedCPUs", "7f01");
     is_now("/sys/fs/cgroup/user.slice/AllowedCPUs", "03");
     g_assert_nonnull(strstr(action_of(handover, "cpuset", "system.slice")->failure, "machine.sl"));
     give_back(handover, before);

@@ -74,7 +74,7 @@ static void make_tuned_host(void)
     put_irq(61, "0-7\n");
     put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
     put("/sys/fs/cgroup/user.slice/AllowedCPUs", "");
-    put("/sys/fs/cgroup/system.slice/AllowedCPUs", "7f\n"); /* 0-6 */
+    put("/sys/fs/cgroup/system.slice/AllowedCPUs", "7f01\n"); /* 0-6,8 */
     put("/sys/fs/cgroup/init.scope/AllowedCPUs", "");
     put("/run/systemd/system/x", "");
 }
