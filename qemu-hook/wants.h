@@ -5,6 +5,7 @@
 #include <glib.h>
 
 #include "lib/config.h"
+#include "lib/numbers.h"
 #include "udev/bdf.h"
 
 #define DKVM_MAX_HOSTDEVS 64
@@ -32,6 +33,7 @@ typedef struct {
     gboolean apple;     /* libosinfo id under apple.com */
     gboolean patchable; /* [define] of dkvm.conf matches it, but it has no marker */
     GArray *memory;     /* of DkvmMemoryPart: all that QEMU has at its start */
+    DkvmNumbers pinned; /* the CPUs that its vCPUs are pinned to; empty: none is */
 } DkvmWants;
 
 /* Reads LENGTH bytes of domain XML; CONFIG (may be NULL: patchable stays FALSE) is for its define

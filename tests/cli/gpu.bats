@@ -262,3 +262,32 @@ huge() { # SIZE DEVICE-XML: a domain of 8 GiB in huge pages of that size
     gpu 1 plan --xml domain.xml
     says '0000:03:00.0 is with vfio-pci before the VM starts'
 }
+
+@test "plan: what is done after the start is said apart; nothing of it is written" {
+    host intel-comet-lake-rx6600 'file /sys/devices/system/cpu/online 0-7' \
+        'file /sys/devices/system/cpu/cpufreq/policy2/affected_cpus 2' \
+        'file /sys/devices/system/cpu/cpufreq/policy2/scaling_governor schedutil' \
+        'file /sys/devices/system/cpu/cpufreq/policy2/scaling_available_governors performance schedutil' \
+        'file /proc/irq/9/smp_affinity_list 0-7' 'file /proc/irq/default_smp_affinity ff'
+    printf '[handoff]\ndomains = all\ngovernor = performance\nhost-cpus = 0-1\nirqs = move\n' >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    domain "$(hostdev 03 00 0)" | sed "s|<devices>|<cputune><vcpupin vcpu='0' cpuset='2-3'/></cputune>&|" >domain.xml
+    picture >before
+    gpu 0 plan --xml domain.xml
+    says 'After the start'
+    says 'governor of the cpufreq policies 2: performance instead of schedutil'
+    says 'move the interrupts 9 from the CPUs 0-7 to 0-1'
+    says 'host-cpus limits nothing: systemd does not run this host.'
+    sed -n '/^After the start/,$p' out >later
+    ! grep -q 'vfio-pci' later
+    [ "$(grep -oE '^ +[0-9]+\.' out | tr -d ' .' | tr '\n' ' ')" = "$(seq -s ' ' "$(grep -cE '^ +[0-9]+\.' out)") " ]
+    picture >after
+    cmp before after
+    sed -i 's/host-cpus = 0-1/host-cpus = 0-2/' "$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    gpu 1 plan --xml domain.xml
+    says 'overlap those that the VM'
+    hook 1 prepare
+    moans 'overlap those that the VM'
+    sed -i "s/cpuset='2-3'/cpuset='2-x'/" domain.xml
+    gpu 3 plan --xml domain.xml
+    moans 'the cpuset of a <vcpupin> is no list of CPUs'
+}

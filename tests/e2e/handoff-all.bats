@@ -29,6 +29,10 @@ setup_file() {
     cases single -- cases.py held terminated stuck
 }
 
+@test "CPUs, interrupts and governor while the guest runs" {
+    cases single -- cases.py tuned
+}
+
 @test "other VMs, other hooks, QEMU that fails or dies" {
     cases single -- cases.py second neighbour qemu_fails qemu_killed stale
 }

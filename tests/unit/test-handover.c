@@ -25,32 +25,6 @@
 
 /* ---- pictures --------------------------------------------------------------------------- */
 
-static int by_text(gconstpointer a, gconstpointer b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void add_picture(GString *text, const char *path)
-{
-    g_autoptr(GDir) dir =
-        g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
-    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-    const char *name;
-
-    if (!dir) {
-        g_autofree char *link = g_file_read_link(path, NULL);
-        g_autofree char *content = link ? NULL : read_word(path);
-
-        g_string_append_printf(text, "%s %s\n", path, link ? link : content);
-        return;
-    }
-    while ((name = g_dir_read_name(dir)))
-        g_ptr_array_add(names, g_build_filename(path, name, NULL));
-    g_ptr_array_sort(names, by_text);
-    for (guint i = 0; i < names->len; i++)
-        add_picture(text, g_ptr_array_index(names, i));
-}
-
 static char *picture(void)
 {
     GString *text = g_string_new(NULL);

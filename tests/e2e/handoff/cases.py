@@ -410,6 +410,51 @@ def stale():
         configure(domains="all")
 
 
+# ---- when the guest runs ----
+
+
+SLICES = ("user.slice", "system.slice", "init.scope")
+
+
+def may_run_on(slice_):
+    """What systemd says, and what the kernel does ("-": all, it has no such file then)."""
+    said = snapshot.output("systemctl", "show", "-P", "AllowedCPUs", slice_).strip()
+    return said, snapshot.read(f"/sys/fs/cgroup/{slice_}/cpuset.cpus.effective")
+
+
+def is_tuned():
+    return (all(may_run_on(slice_) == ("0", "0") for slice_ in SLICES) and
+            snapshot.read("/proc/irq/default_smp_affinity").lstrip("0") == "1")
+
+
+@case("host-cpus and irqs while the guest runs, all back; also with another guard")
+def tuned():
+    configure(domains="all", governor="performance", irqs="move", **{"host-cpus": "0"})
+    where = Host()
+    domain = Domain("tuned", [GPU, SOUND], extra="<cputune><vcpupin vcpu='0' cpuset='1'/></cputune>").define()
+    try:
+        for killed in (False, True):
+            domain.begin()
+            wait(is_tuned, 60, "the CPUs are divided: " + str([may_run_on(slice_) for slice_ in SLICES]))
+            need(may_run_on("machine.slice")[0] == "", "guests are not limited")
+            threads = host.glob.glob(f"/proc/{domain.pid()}/task/*/status")
+            need(any("Cpus_allowed_list:\t1\n" in snapshot.read(path) for path in threads), "the vCPU has its CPU")
+            if killed:
+                os.kill(host.guards()[0], signal.SIGKILL)
+                wait(host.guards, 20, "another guard watches")
+            running(domain)
+            status = run("dkvm-gpu", "status").text
+            need("failed" not in status and "waits" not in status, status)
+            domain.destroy()
+            where.back("a VM with CPUs of its own")
+            # What systemd says is in the snapshot; this is what the kernel does.
+            wait(lambda: all(may_run_on(slice_)[1] in ("-", "0-1") for slice_ in SLICES), 30,
+                 "the kernel lets the host run on all CPUs")
+    finally:
+        domain.remove()
+        configure(domains="all")
+
+
 # ---- libvirtd ----
 
 
