@@ -40,6 +40,27 @@ static void check_verdicts(DkvmPlan *plan)
     take_reasons(plan, last, verdict->host_reasons);
 }
 
+/* What speaks against no hand-over, but decides what a guest makes of the card: the reset that some
+ * AMD GPUs need (facts/handoff.md F35), a card without outputs (F43), a companion that stays. */
+static void check_hints(DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->targets->len; i++) {
+        DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+
+        if (!dkvm_device_is_gpu(device))
+            continue;
+        g_autoptr(DkvmVerdict) verdict = dkvm_verdict(plan->host, device);
+
+        for (guint k = 0; k < verdict->host_reasons->len; k++) {
+            const DkvmReason *reason = g_ptr_array_index(verdict->host_reasons, k);
+
+            if (reason->weight == DKVM_ANSWER_YES)
+                dkvm_plan_note(plan, "%s: %s%s%s", device->name, reason->text,
+                               reason->todo ? " " : "", reason->todo ? reason->todo : "");
+        }
+    }
+}
+
 /* A function or disk that libvirt takes by itself cannot share a group with what would have to be
  * moved by us, or by nobody. */
 static void check_left(DkvmPlan *plan)
@@ -218,6 +239,7 @@ static void check_crashes(DkvmPlan *plan)
 void dkvm_preflight(DkvmPlan *plan)
 {
     check_verdicts(plan);
+    check_hints(plan);
     check_left(plan);
     check_holders(plan);
     dkvm_memory_check(plan);

@@ -104,6 +104,22 @@ picture() { (cd "$DKVM_ROOT" && find sys -printf '%p %l\n' | sort && find sys -t
     says 'part of the chipset'
 }
 
+@test "plan: what a guest will make of the card: AMD's reset, no outputs" {
+    host amd-x470-vega64
+    domain "$(hostdev 2e 00 0)" >domain.xml
+    gpu 0 plan --xml domain.xml
+    says '0000:2e:00.0: This AMD GPU does not reset properly'
+    says 'Install the vendor-reset module'
+    rm -r "$DKVM_ROOT"
+    mkdir -p "$DKVM_ROOT/etc/dkvm"
+    printf '[handoff]\ndomains = all\n' >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    host laptop-p16v 'set 01:00.0 driver=nouveau'
+    domain "$(hostdev 01 00 0)" >domain.xml
+    gpu 0 plan --xml domain.xml
+    says '0000:01:00.0: It has no outputs of its own'
+    ! grep -q 'reset properly' out || fail 'a hint that is not its own'
+}
+
 @test "hook: prepare on a host that takes writes and does nothing is refused and rolled back" {
     host intel-comet-lake-rx6600
     domain "$(hostdev 03 00 0)" >domain.xml
