@@ -15,6 +15,8 @@
 #include "udev/host-private.h"
 #include "udev/verdict.h"
 
+#define HOOK "/etc/libvirt/hooks/qemu.d/50-dkvm" /* virhook.c, and the Makefile */
+
 /* ---- devices and groups ----------------------------------------------------------------- */
 
 static void take_reasons(DkvmPlan *plan, const DkvmDevice *device, const GPtrArray *reasons)
@@ -236,6 +238,30 @@ static void check_crashes(DkvmPlan *plan)
     }
 }
 
+/* ---- libvirt ---------------------------------------------------------------------------- */
+
+/* A link that leads nowhere is passed over by libvirt, as one that is not there. */
+static gboolean has_hook(void)
+{
+    g_autofree char *path = dkvm_path(HOOK);
+    g_autofree char *target = g_file_read_link(path, NULL);
+    g_autofree char *program =
+        target && g_path_is_absolute(target) ? dkvm_path(target) : g_strdup(path);
+
+    return access(program, X_OK) == 0;
+}
+
+/* Without the hook nothing at all of this is done: libvirt starts the VM, and with managed='yes' it
+ * takes the devices from under the desktop itself, where nothing bounds it (facts/handoff.md F01,
+ * F24). */
+static void check_hook(DkvmPlan *plan)
+{
+    if (!has_hook())
+        dkvm_plan_note(plan, "libvirt will not run dkvm when the VM starts: " HOOK
+                             " is not there, or leads nowhere. Install dkvm again, and have "
+                             "libvirt look for it: systemctl reload libvirtd (or virtqemud).");
+}
+
 void dkvm_preflight(DkvmPlan *plan)
 {
     check_verdicts(plan);
@@ -246,4 +272,5 @@ void dkvm_preflight(DkvmPlan *plan)
     check_modules(plan);
     check_taint(plan);
     check_crashes(plan);
+    check_hook(plan);
 }

@@ -120,6 +120,29 @@ picture() { (cd "$DKVM_ROOT" && find sys -printf '%p %l\n' | sort && find sys -t
     ! grep -q 'reset properly' out || fail 'a hint that is not its own'
 }
 
+@test "plan: libvirt does not run dkvm" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    local link=$DKVM_ROOT/etc/libvirt/hooks/qemu.d/50-dkvm missing='libvirt will not run dkvm'
+    gpu 0 plan --xml domain.xml
+    says "$missing"
+    mkdir -p "${link%/*}" "$DKVM_ROOT/usr/sbin"
+    ln -s /usr/sbin/dkvm-hook "$link"
+    gpu 0 plan --xml domain.xml
+    says "$missing"
+    install -m 755 "$BUILD/dkvm-hook" "$DKVM_ROOT/usr/sbin/dkvm-hook"
+    gpu 0 plan --xml domain.xml
+    ! grep -q "$missing" out || fail 'the link is there'
+    # A person's own, in its place.
+    rm "$link"
+    install -m 644 "$BUILD/dkvm-hook" "$link"
+    gpu 0 plan --xml domain.xml
+    says "$missing"
+    chmod 755 "$link"
+    gpu 0 plan --xml domain.xml
+    ! grep -q "$missing" out || fail 'a program is there'
+}
+
 @test "hook: prepare on a host that takes writes and does nothing is refused and rolled back" {
     host intel-comet-lake-rx6600
     domain "$(hostdev 03 00 0)" >domain.xml
