@@ -150,6 +150,8 @@ static void test_users(void)
 {
     g_assert_cmpuint(users_of_node("controlC0", "sound"), ==, 1);
     g_assert_cmpuint(users_of_node("card1", "drm"), ==, 1);
+    g_assert_cmpuint(users_of_node("i2c-5/i2c-dev/i2c-5", "i2c-dev"), ==, 1);
+    g_assert_cmpuint(users_of_node("drm/card1/card1-DP-1/drm_dp_aux0", "drm_dp_aux_dev"), ==, 1);
     g_assert_cmpuint(users_of_node("event5", "input"), ==, 0);
     g_assert_cmpuint(users_of_node("hidraw0", "hidraw"), ==, 0);
     g_assert_cmpuint(users_of_node("1-1", "usb"), ==, 0);
