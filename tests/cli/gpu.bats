@@ -58,6 +58,13 @@ says() { grep -qF -- "$1" out || { cat out err; fail "it does not say '$1'"; }; 
 moans() { grep -qF -- "$1" err || { cat out err; fail "no error says '$1'"; }; }
 picture() { (cd "$DKVM_ROOT" && find sys -printf '%p %l\n' | sort && find sys -type f -exec cat {} + 2>/dev/null | md5sum); }
 
+our_worker() { # /proc/PID of the worker of this test's guard
+    local comm
+    grep -lx dkvm-worker /proc/[0-9]*/comm 2>/dev/null | while read -r comm; do
+        ! grep -qzxF "DKVM_ROOT=$DKVM_ROOT" "${comm%comm}environ" 2>/dev/null || echo "${comm%/comm}"
+    done
+}
+
 @test "usage" {
     local arguments
     for arguments in '' nonsense plan 'plan --xml' 'status x' 'restore' 'restore x' 'recover x' 'guard x' 'guard' 'hook x' \
@@ -141,6 +148,126 @@ picture() { (cd "$DKVM_ROOT" && find sys -printf '%p %l\n' | sort && find sys -t
     chmod 755 "$link"
     gpu 0 plan --xml domain.xml
     ! grep -q "$missing" out || fail 'a program is there'
+}
+
+@test "plan: a kernel that has crashed in a driver is refused, one that has warned is said" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    echo 128 >"$DKVM_ROOT/proc/sys/kernel/tainted" # TAINT_DIE
+    gpu 1 plan --xml domain.xml
+    says 'The kernel has crashed in a driver since the host was started'
+    echo 512 >"$DKVM_ROOT/proc/sys/kernel/tainted" # TAINT_WARN
+    gpu 0 plan --xml domain.xml
+    says 'The kernel has warned about itself'
+    echo 4097 >"$DKVM_ROOT/proc/sys/kernel/tainted" # a module from elsewhere
+    gpu 0 plan --xml domain.xml
+    ! grep -q 'The kernel has' out || fail 'a module from elsewhere is no crash'
+}
+
+@test "plan: what the host died of is refused, with the file to remove; another kernel is another try" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    local note=$DKVM_ROOT/var/lib/dkvm/doing-$UUID kernel
+    kernel=$(cat "$DKVM_ROOT/proc/sys/kernel/osrelease")
+    mkdir -p "${note%/*}"
+    printf '[crash]\nboot=a01d\nkernel=%s\nstep=unbind\nwhat=undo\ndevice=0000:03:00.0\nidentity=0x%s:0x%s\npre=amdgpu\npost=\n' \
+        "$kernel" 1002 73df >"$note"
+    gpu 0 recover
+    [ ! -e "$note" ]
+    gpu 1 plan --xml domain.xml
+    says '0000:03:00.0: The host died the last time it was given back (step unbind, back to amdgpu'
+    says "remove $DKVM_ROOT/var/lib/dkvm/suspect-0000:03:00.0"
+    echo 6.99.0-other >"$DKVM_ROOT/proc/sys/kernel/osrelease"
+    gpu 0 plan --xml domain.xml
+}
+
+@test "plan: memory and huge pages that the host has not" {
+    host intel-comet-lake-rx6600
+    local pages=$DKVM_ROOT/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages
+    domain "$(hostdev 03 00 0)" | sed 's,<memory>.*</memory>,<memory unit="MiB">100</memory>,' >domain.xml
+    printf 'MemTotal: 900000 kB\nMemAvailable: 102399 kB\nHugepagesize: 2048 kB\n' >"$DKVM_ROOT/proc/meminfo"
+    gpu 1 plan --xml domain.xml
+    says 'wants 100 MiB'
+    printf 'MemTotal: 900000 kB\nMemAvailable: 102400 kB\nHugepagesize: 2048 kB\n' >"$DKVM_ROOT/proc/meminfo"
+    gpu 0 plan --xml domain.xml
+    sed -i 's,<devices>,<memoryBacking><hugepages/></memoryBacking><devices>,' domain.xml
+    mkdir -p "${pages%/*}"
+    echo 49 >"$pages"
+    gpu 1 plan --xml domain.xml
+    says '50 huge pages'
+    says '49 '
+    echo 50 >"$pages"
+    gpu 0 plan --xml domain.xml
+}
+
+@test "plan: a QEMU that dkvm does not know has the group open" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    local group proc=$DKVM_ROOT/proc/4711
+    group=$(basename "$(readlink "$DKVM_ROOT/sys/bus/pci/devices/0000:03:00.0/iommu_group")")
+    mkdir -p "$DKVM_ROOT/dev/vfio" "$proc/fd"
+    mknod "$DKVM_ROOT/dev/vfio/$group" c 10 77 || skip 'needs root'
+    gpu 0 plan --xml domain.xml
+    echo qemu-system-x86 >"$proc/comm"
+    ln -s "$DKVM_ROOT/dev/vfio/$group" "$proc/fd/30"
+    gpu 1 plan --xml domain.xml
+    says 'is in use by another guest: qemu-system-x86 (4711)'
+}
+
+@test "plan: nvidia's driver confirms that nobody uses the card before it is taken away" {
+    host intel-comet-lake-1660s
+    domain "$(hostdev 01 00 0)" >domain.xml
+    local lock=$DKVM_ROOT/proc/driver/nvidia/gpus/0000:01:00.0/unbindLock
+    mkdir -p "${lock%/*}"
+    echo 0 >"$lock"
+    gpu 0 plan --xml domain.xml
+    grep -n "let nvidia's driver confirm that nobody uses 0000:01:00.0" out | cut -d: -f1 >first
+    grep -n 'take 0000:01:00.0 from the driver nvidia' out | cut -d: -f1 >second
+    [ "$(cat first)" -lt "$(cat second)" ]
+}
+
+@test "plan: nvidia's driver cannot confirm it" {
+    host intel-comet-lake-1660s
+    domain "$(hostdev 01 00 0)" >domain.xml
+    gpu 1 plan --xml domain.xml
+    says '0000:01:00.0 is driven by nvidia, and'
+}
+
+@test "hook: a write that blocks is given up in time; whoever works on has none of libvirt's pipes" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    local unbind guard worker fd begin=$SECONDS
+    unbind=$(realpath "$DKVM_ROOT/sys/bus/pci/devices/0000:03:00.1/driver")/unbind
+    rm -f "$unbind"
+    mkfifo "$unbind" # opening it for writing blocks
+    "$BUILD/dkvm-gpu" hook mac prepare begin - <domain.xml 2> >(cat >err) > >(cat >out) &
+    until worker=$(our_worker) && [ -n "$worker" ]; do
+        [ $((SECONDS - begin)) -lt 30 ] || fail 'there is no worker'
+    done
+    guard=/proc/$(cut -d ' ' -f 4 "$worker/stat")
+    for fd in "$guard"/fd/* "$worker"/fd/*; do
+        case $(readlink "$fd") in pipe:*) fail "$fd: $(readlink "$fd")" ;; esac
+    done
+    [ "$(readlink "$guard/fd/0" "$guard/fd/1" "$guard/fd/2" | sort -u)" = /dev/null ]
+    local code=0
+    wait $! || code=$?
+    [ "$code" -eq 1 ]
+    [ $((SECONDS - begin)) -lt 60 ] # what libvirt waits at most
+    rm "$unbind"
+}
+
+@test "hook: state that others may write is not used" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    hook 1 prepare # fails, and leaves the folders
+    [ "$(stat -c %a "$DKVM_ROOT/run/dkvm" "$DKVM_ROOT/run/dkvm/own" | sort -u)" = 700 ]
+    picture >before
+    chmod 777 "$DKVM_ROOT/run/dkvm"
+    hook 1 prepare
+    moans 'a folder that only root may write'
+    picture >after
+    cmp before after
+    chmod 700 "$DKVM_ROOT/run/dkvm"
 }
 
 @test "hook: prepare on a host that takes writes and does nothing is refused and rolled back" {
