@@ -256,6 +256,54 @@ def wizard():
         configure(domains="all")
 
 
+@case("desktop = stop while something must not be interrupted (an inhibitor of shutdown): refused with its name")
+def inhibited():
+    configure(domains="all", desktop="stop")
+    display_manager()
+    where = Host()
+    domain = Domain("inhibited", [GPU, SOUND]).define()
+    process = subprocess.Popen(["systemd-inhibit", "--what=shutdown", "--mode=block", "--who=burner", "--why=a disc",
+                                "sleep", "600"], start_new_session=True)
+    try:
+        wait(lambda: "burner" in run("systemd-inhibit", "--list").text, 20, "the inhibitor is there")
+        refused(domain, "burner", "a disc")
+        need(active("display-manager"), "the display manager still runs")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    try:
+        where.back("a refusal")
+    finally:
+        domain.remove()
+        no_display_manager()
+        configure(domains="all")
+
+
+@case("virsh start in a terminal that goes with the desktop (SIGHUP): the VM starts all the same")
+def terminal():
+    configure(domains="all", desktop="stop")
+    display_manager()
+    where = Host()
+    domain = Domain("terminal", [GPU, SOUND]).define()
+    client = subprocess.Popen(["virsh", "-q", "start", domain.name], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    try:
+        wait(lambda: not active("display-manager"), 60, "the display manager is stopped")
+        need(client.poll() is None, "virsh still waits")
+        client.send_signal(signal.SIGHUP)
+        need(client.wait(60) == -signal.SIGHUP, "virsh died of it")
+        wait(lambda: domain.state() == "running", host.START, "the VM runs")
+        on_vfio(GPU, SOUND)
+        holds_group(domain)
+        domain.destroy()
+        where.back("a start without its terminal")
+        need(active("display-manager"), "the display manager runs again")
+    finally:
+        domain.remove()
+        no_display_manager()
+        configure(domains="all")
+
+
 # ---- holders ----
 
 
@@ -391,6 +439,24 @@ def qemu_killed():
     domain = Domain("killed", [GPU, SOUND]).define().begin()
     os.kill(domain.pid(), signal.SIGKILL)
     where.back("QEMU was killed")
+    domain.remove()
+
+
+@case("a guest that is reset keeps its devices: the same QEMU, no hook, a guard that watches")
+def reset():
+    where = Host()
+    domain = Domain("reset", [GPU, SOUND]).define().begin()
+    pid = domain.pid()
+    host.write("/run/hook.log", "")
+    host.must("virsh", "-q", "reset", domain.name)
+    time.sleep(3)
+    need(domain.pid() == pid, "the same QEMU")
+    need(host.hook_log() == "", f"hooks: {host.hook_log()}")
+    on_vfio(GPU, SOUND)
+    holds_group(domain)
+    need(host.guards(), "a guard watches")
+    domain.destroy()
+    where.back("a guest that was reset")
     domain.remove()
 
 
