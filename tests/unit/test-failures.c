@@ -22,7 +22,8 @@ static const char *const domain =
 
 /* ---- a kernel that is listened to ------------------------------------------------------- */
 
-static gboolean deaf; /* the console takes the write and does nothing */
+static gboolean deaf;      /* the console takes the write and does nothing */
+static gboolean forbidden; /* a group is not viable */
 
 static int note_act(DkvmWorkKind kind, const char *a, const char *b)
 {
@@ -41,6 +42,8 @@ static int witness(DkvmWorkKind kind, const char *a, const char *b, char **text)
     *text = NULL;
     if (note_act(kind, a, b) != 0)
         return EIO;
+    if (kind == DKVM_WORK_GROUP)
+        return forbidden ? EPERM : 0;
     if (kind == DKVM_WORK_MODULE) {
         put("/sys/bus/pci/drivers/vfio-pci/x", "");
         return 0;
@@ -226,6 +229,76 @@ static void test_module(void)
     }
 }
 
+/* ---- F17: the kernel has the last word ---------------------------------------------------- */
+
+static void test_not_viable(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *driver = at("/sys/bus/pci/devices/0000:01:00.0/driver");
+
+    make_host();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    forbidden = TRUE;
+    g_assert_false(prepare(handover, &error));
+    forbidden = FALSE;
+    g_assert_nonnull(strstr(error->message, "group 11 cannot be given to a guest"));
+    g_assert_cmpint(handover->phase, ==, DKVM_PHASE_CLOSED);
+    g_autofree char *link = g_file_read_link(driver, NULL);
+    g_assert_cmpstr(link, ==, "../../../bus/pci/drivers/bochs-drm");
+}
+
+/* ---- F08, F10: who is who ------------------------------------------------------------------ */
+
+/* What the plan says of a process PID, called COMMAND, in CGROUP, that has the sound open. */
+static char *said_of(int pid, const char *command, const char *cgroup)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *comm = g_strdup_printf("/proc/%d/comm", pid);
+    g_autofree char *group = g_strdup_printf("/proc/%d/cgroup", pid);
+    g_autofree char *fd = g_strdup_printf("/proc/%d/fd/5", pid);
+    g_autofree char *whole = g_strconcat("0::", cgroup, "\n", NULL);
+
+    make_host();
+    put("/sys/devices/pci0000:00/0000:01:00.1/sound/card0/controlC0/dev", "1:3\n");
+    put("/run/systemd/sessions/2", "UID=1000\nTYPE=wayland\n");
+    put("/run/systemd/sessions/3", "UID=1001\nTYPE=tty\n");
+    put(comm, command);
+    put(group, whole);
+    put_link(fd, "/dev/null");
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_false(prepare(handover, &error));
+    g_assert_null(strstr(error->message, "(2)")); /* one reason */
+    return g_strdup(error->message);
+}
+
+static void test_kinds(void)
+{
+    static const char desktop[] = "The desktop of this host uses it: ";
+    static const char programs[] = "Programs use it: ";
+    static const struct {
+        int pid;
+        const char *command, *cgroup, *text;
+    } cases[] = {
+        {77, "gnome-shell\n", "/user.slice/user-1000.slice/session-2.scope", desktop},
+        {77, "wireplumber\n",
+         "/user.slice/user-1000.slice/user@1000.service/session.slice/wireplumber.service",
+         desktop},
+        {77, "wireplumber\n", "/user.slice/user-1001.slice/user@1001.service/a.service", programs},
+        {77, "mpv\n", "/user.slice/user-1001.slice/session-3.scope", programs},
+        {77, "mpd\n", "/system.slice/mpd.service", programs},
+        {77, "systemd-logind\n", "/system.slice/systemd-logind.service", desktop},
+        {1, "systemd\n", "/init.scope", desktop},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *said = said_of(cases[i].pid, cases[i].command, cases[i].cgroup);
+
+        g_assert_nonnull(strstr(said, cases[i].text));
+    }
+}
+
 /* ---- F05, F10: who is ended, and who is not --------------------------------------------- */
 
 static char held[256]; /* what a process that ends closes */
@@ -346,6 +419,8 @@ int main(int argc, char **argv)
     g_test_add_func("/failures/other-console", test_other_console);
     g_test_add_func("/failures/firmware-first", test_firmware_first);
     g_test_add_func("/failures/module", test_module);
+    g_test_add_func("/failures/not-viable", test_not_viable);
+    g_test_add_func("/failures/kinds", test_kinds);
     g_test_add_func("/failures/keeper", test_keeper);
     g_test_add_func("/failures/program", test_program);
     g_test_add_func("/failures/guarded", test_guarded);
