@@ -181,25 +181,6 @@ our_worker() { # /proc/PID of the worker of this test's guard
     gpu 0 plan --xml domain.xml
 }
 
-@test "plan: memory and huge pages that the host has not" {
-    host intel-comet-lake-rx6600
-    local pages=$DKVM_ROOT/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages
-    domain "$(hostdev 03 00 0)" | sed 's,<memory>.*</memory>,<memory unit="MiB">100</memory>,' >domain.xml
-    printf 'MemTotal: 900000 kB\nMemAvailable: 102399 kB\nHugepagesize: 2048 kB\n' >"$DKVM_ROOT/proc/meminfo"
-    gpu 1 plan --xml domain.xml
-    says 'wants 100 MiB'
-    printf 'MemTotal: 900000 kB\nMemAvailable: 102400 kB\nHugepagesize: 2048 kB\n' >"$DKVM_ROOT/proc/meminfo"
-    gpu 0 plan --xml domain.xml
-    sed -i 's,<devices>,<memoryBacking><hugepages/></memoryBacking><devices>,' domain.xml
-    mkdir -p "${pages%/*}"
-    echo 49 >"$pages"
-    gpu 1 plan --xml domain.xml
-    says '50 huge pages'
-    says '49 '
-    echo 50 >"$pages"
-    gpu 0 plan --xml domain.xml
-}
-
 @test "plan: a QEMU that dkvm does not know has the group open" {
     host intel-comet-lake-rx6600
     domain "$(hostdev 03 00 0)" >domain.xml
