@@ -222,6 +222,8 @@ static int fake_rescan(void)
     return fake_probe(bdf);
 }
 
+static int platform_answer;
+
 /* PATH: the driver's "bind". */
 static int fake_platform_bind(const char *path, const char *name)
 {
@@ -230,6 +232,8 @@ static int fake_platform_bind(const char *path, const char *name)
     g_autofree char *link = g_strconcat("/sys/bus/platform/devices/", name, "/driver", NULL);
     g_autofree char *target = g_strconcat("../../drivers/", driver, NULL);
 
+    if (platform_answer)
+        return platform_answer;
     put_link(link, target);
     return 0;
 }

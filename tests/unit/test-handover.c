@@ -235,6 +235,32 @@ static gboolean is_taken_off(const char *line)
     return taken;
 }
 
+/* What its driver does not want back any more is no reason to keep the rest; what fails otherwise
+ * is tried again. */
+static void test_firmware_refused(void)
+{
+    GError *error = NULL;
+    static const int causes[] = {ENODEV, EBUSY, EIO};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(causes); i++) {
+        make_host();
+        put_frame_buffer("  fd000000-fd3fffff : efifb");
+        g_autofree char *link = at("/sys/bus/platform/devices/efi-framebuffer.0/driver");
+        g_autoptr(DkvmHandover) handover = must_load();
+
+        g_assert_true(prepare(handover, &error));
+        g_assert_no_error(error);
+        platform_answer = causes[i];
+        g_clear_pointer(&handover->worker, dkvm_worker_free); /* one that knows */
+        handover->worker = dkvm_worker_new();
+        g_assert_cmpint(dkvm_handover_restore(handover, "test"), ==, causes[i] != EIO);
+        platform_answer = 0;
+        g_assert_false(g_file_test(link, G_FILE_TEST_IS_SYMLINK));
+        g_assert_cmpint(handover->phase, ==,
+                        causes[i] == EIO ? DKVM_PHASE_RESTORING : DKVM_PHASE_CLOSED);
+    }
+}
+
 static void test_firmware(void)
 {
     g_assert_true(is_taken_off("  fd000000-fd3fffff : efifb"));
@@ -504,6 +530,7 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/users", test_users);
     g_test_add_func("/handover/lost-place", test_lost_place);
     g_test_add_func("/handover/firmware", test_firmware);
+    g_test_add_func("/handover/firmware-refused", test_firmware_refused);
     g_test_add_func("/handover/there-and-back", test_there_and_back);
     g_test_add_func("/handover/kill-guard", test_kill_guard);
     g_test_add_func("/handover/kill-worker", test_kill_worker);
