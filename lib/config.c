@@ -253,6 +253,43 @@ static gboolean set_services(DkvmConfig *config, GKeyFile *file, const char *gro
     return TRUE;
 }
 
+/* Those of the kernel that need no more than their name ("userspace" needs a frequency). */
+static gboolean set_governor(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
+{
+    static const char *const words[] = {"performance", "powersave",    "schedutil",
+                                        "ondemand",    "conservative", NULL};
+    g_autofree char *text = text_of(file, group, key);
+
+    if (strcmp(text, "keep") != 0 && !g_strv_contains(words, text))
+        return FALSE;
+    g_free(config->governor);
+    config->governor = strcmp(text, "keep") != 0 ? g_steal_pointer(&text) : NULL;
+    return TRUE;
+}
+
+static gboolean set_host_cpus(DkvmConfig *config, GKeyFile *file, const char *group,
+                              const char *key)
+{
+    g_autofree char *text = text_of(file, group, key);
+    g_autofree DkvmNumbers *cpus = g_new0(DkvmNumbers, 1);
+
+    if (!dkvm_numbers_parse(text, cpus) || (*text && dkvm_numbers_count(cpus) == 0))
+        return FALSE;
+    g_free(config->host_cpus);
+    config->host_cpus = *text ? g_steal_pointer(&cpus) : NULL;
+    return TRUE;
+}
+
+static gboolean set_irqs(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
+{
+    g_autofree char *text = text_of(file, group, key);
+
+    if (strcmp(text, "leave") != 0 && strcmp(text, "move") != 0)
+        return FALSE;
+    config->irqs_move = strcmp(text, "move") == 0;
+    return TRUE;
+}
+
 static const struct Key {
     const char *group, *key, *allowed;
     Setter *set;
@@ -273,6 +310,10 @@ static const struct Key {
      "at most 16 names NAME.service or NAME.socket separated by ';', none that the host stands on "
      "(systemd-*, dbus*, libvirt*, virt*d, ssh*, dkvm*, user@*, display-manager.service)",
      set_services},
+    {"handoff", "governor", "keep, performance, powersave, schedutil, ondemand or conservative",
+     set_governor},
+    {"handoff", "host-cpus", "a list of CPUs such as 0-1,8-9, or nothing", set_host_cpus},
+    {"handoff", "irqs", "leave or move", set_irqs},
     {"smc", "osk", "exactly 64 printable ASCII characters without a comma", set_osk},
 };
 
@@ -533,5 +574,7 @@ void dkvm_config_free(DkvmConfig *config)
     g_strfreev(config->handoff_services);
     g_free(config->model);
     g_free(config->osk);
+    g_free(config->governor);
+    g_free(config->host_cpus);
     g_free(config);
 }

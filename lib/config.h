@@ -6,6 +6,8 @@
 
 #include <glib.h>
 
+#include "lib/numbers.h"
+
 typedef enum {
     DKVM_MATCH_MACOS,  /* libosinfo id under apple.com, or our marker (default) */
     DKVM_MATCH_MARKED, /* our marker only */
@@ -39,6 +41,9 @@ typedef struct {
     gboolean hugepages_allocate;        /* [handoff] hugepages = allocate; default refuse */
     DkvmBarSize bar_size;               /* [handoff] bar-size */
     const char *reset_method; /* [handoff] reset-method: a name of the kernel's; NULL: keep */
+    char *governor;           /* [handoff] governor, or NULL: keep (default) */
+    DkvmNumbers *host_cpus;   /* [handoff] host-cpus, never empty; NULL (default): all */
+    gboolean irqs_move;       /* [handoff] irqs = move; default leave */
 } DkvmConfig;
 
 /* Reads the configuration below the root prefix.  Returns a new object or NULL with

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lib/error.h"
+#include "lib/numbers.h"
 #include "lib/paths.h"
 #include "qemu-hook/step.h"
 
@@ -17,10 +18,11 @@
 
 gboolean dkvm_bus_has_systemd(void)
 {
+    g_autofree char *path = dkvm_path("/run/systemd/system");
     struct stat st;
 
-    return *dkvm_paths_root() == '\0' && lstat("/run/systemd/system", &st) == 0 &&
-           S_ISDIR(st.st_mode);
+    return (*dkvm_paths_root() == '\0' || g_getenv("DBUS_SYSTEM_BUS_ADDRESS")) &&
+           lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 /* Not g_bus_get_sync()'s shared connection, which ends the process when the bus goes away. */
@@ -86,9 +88,10 @@ int dkvm_bus_inhibit(const char *why, GError **error)
 
 /* ---- units ------------------------------------------------------------------------------ */
 
-/* A property of an object of systemd's or logind's; NULL if it cannot be had. */
-static char *string_property(GDBusConnection *bus, const char *name, const char *path,
-                             const char *interface, const char *property)
+/* A property of an object of systemd's or logind's; NULL if it cannot be had, or is of another
+ * type. */
+static GVariant *get_property(GDBusConnection *bus, const char *name, const char *path,
+                              const char *interface, const char *property, const char *type)
 {
     g_autoptr(GVariant) reply = g_dbus_connection_call_sync(
         bus, name, path, "org.freedesktop.DBus.Properties", "Get",
@@ -99,8 +102,15 @@ static char *string_property(GDBusConnection *bus, const char *name, const char 
     if (!reply)
         return NULL;
     g_variant_get(reply, "(v)", &value);
-    return g_variant_is_of_type(value, G_VARIANT_TYPE_STRING) ? g_variant_dup_string(value, NULL)
-                                                              : NULL;
+    return g_variant_is_of_type(value, G_VARIANT_TYPE(type)) ? g_steal_pointer(&value) : NULL;
+}
+
+static char *string_property(GDBusConnection *bus, const char *name, const char *path,
+                             const char *interface, const char *property)
+{
+    g_autoptr(GVariant) value = get_property(bus, name, path, interface, property, "s");
+
+    return value ? g_variant_dup_string(value, NULL) : NULL;
 }
 
 static char *unit_path(GDBusConnection *bus, const char *unit, GError **error)
@@ -235,6 +245,68 @@ gboolean dkvm_bus_stop_unit(const char *unit, guint milliseconds, GError **error
 gboolean dkvm_bus_start_unit_and_wait(const char *unit, guint milliseconds, GError **error)
 {
     return change_within(unit, TRUE, milliseconds, error);
+}
+
+/* ---- CPUs of slices --------------------------------------------------------------------- */
+
+/* systemd's CPU sets are bytes, CPU n is bit n % 8 of byte n / 8 (cpu_set_to_dbus, since 244), as
+ * in DkvmNumbers. */
+static char *text_of_bytes(GVariant *bytes)
+{
+    DkvmNumbers cpus = {0};
+    gsize count;
+    const guint8 *data = g_variant_get_fixed_array(bytes, &count, 1);
+
+    for (gsize i = 0; i < MIN(count, sizeof cpus.bits); i++)
+        cpus.bits[i] = data[i];
+    return dkvm_numbers_text(&cpus);
+}
+
+static GVariant *bytes_of_text(const char *text)
+{
+    DkvmNumbers cpus = {0};
+    gsize count = sizeof cpus.bits;
+
+    (void)dkvm_numbers_parse(text, &cpus);
+    while (count > 0 && cpus.bits[count - 1] == 0)
+        count--;
+    return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, cpus.bits, count, 1);
+}
+
+char *dkvm_bus_allowed_cpus(const char *unit)
+{
+    g_autoptr(GDBusConnection) bus = connect_bus(NULL);
+    g_autofree char *path = bus ? unit_path(bus, unit, NULL) : NULL;
+    const char *interface = g_str_has_suffix(unit, ".scope") ? SYSTEMD ".Scope" : SYSTEMD ".Slice";
+    g_autoptr(GVariant) value =
+        path ? get_property(bus, SYSTEMD, path, interface, "AllowedCPUs", "ay") : NULL;
+
+    return value ? text_of_bytes(value) : NULL;
+}
+
+gboolean dkvm_bus_set_allowed_cpus(const char *unit, const char *cpus, GError **error)
+{
+    GError *cause = NULL;
+    g_autoptr(GDBusConnection) bus = connect_bus(&cause);
+    GVariantBuilder properties;
+
+    g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
+    g_variant_builder_add(&properties, "(sv)", "AllowedCPUs", bytes_of_text(cpus));
+    g_autoptr(GVariant) arguments =
+        g_variant_ref_sink(g_variant_new("(sba(sv))", unit, TRUE, &properties));
+    g_autoptr(GVariant) reply =
+        bus ? g_dbus_connection_call_sync(bus, SYSTEMD, SYSTEMD_PATH, SYSTEMD ".Manager",
+                                          "SetUnitProperties", arguments, NULL,
+                                          G_DBUS_CALL_FLAGS_NONE, CALL_MS, NULL, &cause)
+            : NULL;
+
+    if (reply)
+        return TRUE;
+    (void)g_dbus_error_strip_remote_error(cause);
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "cannot set AllowedCPUs of %s: %s", unit,
+                cause->message);
+    g_error_free(cause);
+    return FALSE;
 }
 
 /* ---- sessions, inhibitors --------------------------------------------------------------- */

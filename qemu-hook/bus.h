@@ -4,7 +4,8 @@
 
 #include <gio/gio.h>
 
-/* systemd runs this host (sd_booted(3)), and no other root is looked at. */
+/* systemd runs this host (sd_booted(3)).  Below a root prefix: only if DBUS_SYSTEM_BUS_ADDRESS
+ * names a bus for it, so that nobody talks to the real one by mistake. */
 gboolean dkvm_bus_has_systemd(void);
 
 /* Starts UNIT (mode "fail"); does not wait until it runs.  Errors: DKVM_ERROR_HOST. */
@@ -24,6 +25,12 @@ gboolean dkvm_bus_stop_unit(const char *unit, guint milliseconds, GError **error
 gboolean dkvm_bus_start_unit_and_wait(const char *unit, guint milliseconds, GError **error);
 /* The host is going down. */
 gboolean dkvm_bus_is_stopping(void);
+
+/* AllowedCPUs of a slice or scope, as a list; "" if it may run on all.  NULL: systemd cannot be
+ * asked.  g_free. */
+char *dkvm_bus_allowed_cpus(const char *unit);
+/* Sets it until the next boot ("" takes it away).  Errors: DKVM_ERROR_REFUSED. */
+gboolean dkvm_bus_set_allowed_cpus(const char *unit, const char *cpus, GError **error);
 
 /* logind's TerminateSession; waits at most MILLISECONDS until it is gone.  Errors:
  * DKVM_ERROR_REFUSED. */

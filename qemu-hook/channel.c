@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "lib/error.h"
 #include "qemu-hook/rundir.h"
 
+#define XML_MAX (4 * 1024 * 1024)
 #define BACKLOG 16
 #define SEND_MS 300 /* connect() and send() wait for a guard that does not accept; unix(7) */
 
@@ -180,4 +182,27 @@ char *dkvm_channel_receive(int channel, int milliseconds, int *fd)
         return NULL;
     }
     return g_utf8_make_valid(text, -1);
+}
+
+char *dkvm_channel_read_domain(int fd, gsize *length, GError **error)
+{
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
+        st.st_size > XML_MAX) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "the domain is empty or larger than %d bytes; start the VM again", XML_MAX);
+        return NULL;
+    }
+    g_autofree char *text = g_malloc((gsize)st.st_size + 1);
+    ssize_t got = pread(fd, text, (size_t)st.st_size, 0);
+
+    if (got != st.st_size) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read the domain: %s; start the VM again", g_strerror(errno));
+        return NULL;
+    }
+    text[got] = '\0';
+    *length = (gsize)got;
+    return g_steal_pointer(&text);
 }

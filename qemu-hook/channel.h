@@ -20,3 +20,6 @@ gboolean dkvm_channel_send(int channel, const char *text, int fd);
  * the other end is closed.  *FD (may be NULL) is the descriptor that came along, or -1; the
  * caller's.  g_free. */
 char *dkvm_channel_receive(int channel, int milliseconds, int *fd);
+/* The domain in the file FD that came along, as text of *LENGTH bytes; g_free.  NULL with
+ * DKVM_ERROR_INPUT. */
+char *dkvm_channel_read_domain(int fd, gsize *length, GError **error);

@@ -113,11 +113,12 @@ int dkvm_command_plan(const char *domain, const char *file)
 
 /* ---- status ----------------------------------------------------------------------------- */
 
-static const char *state_name(DkvmActionState state)
+static const char *state_name(const DkvmAction *action)
 {
-    static const char *const names[] = {"begun", "done", "undone", "changed by another"};
+    static const char *const names[] = {"begun", "done", "undone", "changed by another",
+                                        "waits for the guest"};
 
-    return names[state];
+    return action->failure ? "failed" : names[action->state];
 }
 
 static void print_one(const DkvmHandover *handover)
@@ -132,10 +133,10 @@ static void print_one(const DkvmHandover *handover)
         g_autofree char *text = dkvm_action_text(action);
 
         if (action->number)
-            (void)printf("  %s: %s\n", text,
-                         dkvm_process_is(action->late, action->late_start)
-                             ? "stuck"
-                             : state_name(action->state));
+            (void)printf("  %s: %s%s%s\n", text,
+                         dkvm_process_is(action->late, action->late_start) ? "stuck"
+                                                                           : state_name(action),
+                         action->failure ? ": " : "", action->failure ? action->failure : "");
     }
 }
 
@@ -177,7 +178,11 @@ static void json_one(JsonBuilder *b, const DkvmHandover *handover)
         json_builder_set_member_name(b, "after");
         json_builder_add_string_value(b, action->post);
         json_builder_set_member_name(b, "state");
-        json_builder_add_string_value(b, state_name(action->state));
+        json_builder_add_string_value(b, state_name(action));
+        if (action->failure) {
+            json_builder_set_member_name(b, "reason");
+            json_builder_add_string_value(b, action->failure);
+        }
         json_builder_end_object(b);
     }
     json_builder_end_array(b);

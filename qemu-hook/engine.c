@@ -34,7 +34,7 @@ static char *stuck_at(pid_t pid)
     return g_strdup_printf(", in %s", text);
 }
 
-static gboolean note_late(DkvmHandover *handover, DkvmAction *action, GError **error)
+static void note_late(DkvmHandover *handover, DkvmAction *action, GError **error)
 {
     char number[NUMBER_SIZE], pid[NUMBER_SIZE], start[NUMBER_SIZE];
     g_autofree char *where = NULL;
@@ -47,25 +47,29 @@ static gboolean note_late(DkvmHandover *handover, DkvmAction *action, GError **e
     (void)dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_LATE, number, pid, start, NULL);
     g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST, STUCK, action->step->name, action->target,
                 (int)action->late, where);
-    return FALSE;
+}
+
+int dkvm_step_try(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
+                  const char *a, const char *b, GError **error)
+{
+    g_autofree char *text = NULL;
+    int cause = dkvm_worker_do(handover->worker, kind, a, b, action->step->deadline, &text);
+
+    if (cause == DKVM_WORK_LATE)
+        note_late(handover, (DkvmAction *)action, error);
+    else if (cause != 0)
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "%s of %s failed: %s",
+                    action->step->name, action->target,
+                    cause == DKVM_WORK_DIED ? "the worker was killed"
+                    : text                  ? text
+                                            : g_strerror(cause));
+    return cause;
 }
 
 gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
                         const char *a, const char *b, GError **error)
 {
-    g_autofree char *text = NULL;
-    int cause = dkvm_worker_do(handover->worker, kind, a, b, action->step->deadline, &text);
-
-    if (cause == 0)
-        return TRUE;
-    if (cause == DKVM_WORK_LATE)
-        return note_late(handover, (DkvmAction *)action, error);
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "%s of %s failed: %s", action->step->name,
-                action->target,
-                cause == DKVM_WORK_DIED ? "the worker was killed"
-                : text                  ? text
-                                        : g_strerror(cause));
-    return FALSE;
+    return dkvm_step_try(handover, action, kind, a, b, error) == 0;
 }
 
 /* "It is not there" is an answer, everything else is none. */
@@ -179,9 +183,29 @@ void dkvm_step_problem(DkvmHandover *handover, const DkvmAction *action, const c
 static gboolean refuse(const DkvmAction *action, const char *now, GError **error)
 {
     g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
-                "%s of %s: it is '%s' and not '%s' any more; start the VM again",
-                action->step->name, action->target, now ? now : "gone", action->pre);
+                "%s of %s: it is '%s' and not '%s' any more; %s", action->step->name,
+                action->target, now ? now : "gone", action->pre,
+                action->step->later ? "somebody else has changed it, it is left alone"
+                                    : "start the VM again");
     return FALSE;
+}
+
+/* One that was planned keeps its number. */
+static gboolean write_intent(DkvmHandover *handover, DkvmAction *action, GError **error)
+{
+    char planned[NUMBER_SIZE];
+
+    (void)g_snprintf(planned, sizeof planned, "%u", action->number);
+    guint32 number = dkvm_journal_append(handover->journal, error, DKVM_RECORD_INTENT,
+                                         action->step->name, action->target, action->pre,
+                                         action->post, action->number ? planned : NULL, NULL);
+
+    if (number == 0)
+        return FALSE;
+    if (action->number == 0)
+        action->number = number;
+    action->state = DKVM_ACTION_INTENT;
+    return TRUE;
 }
 
 static gboolean do_one(DkvmHandover *handover, DkvmAction *action, GError **error)
@@ -192,12 +216,13 @@ static gboolean do_one(DkvmHandover *handover, DkvmAction *action, GError **erro
 
     /* Another hand (udev, a module that was loaded) may have done it: it is undone all the same. */
     gboolean there = step->property && g_strcmp0(before, action->post) == 0;
+    /* A guard that was killed has begun it; it is finished. */
+    gboolean begun =
+        step->later && action->state == DKVM_ACTION_INTENT && g_strcmp0(before, action->post) == 0;
 
-    if (!there && g_strcmp0(before, action->pre) != 0)
+    if (!there && !begun && g_strcmp0(before, action->pre) != 0)
         return refuse(action, before, error);
-    action->number = dkvm_journal_append(handover->journal, error, DKVM_RECORD_INTENT, step->name,
-                                         action->target, action->pre, action->post, NULL);
-    if (action->number == 0)
+    if (!write_intent(handover, action, error))
         return FALSE;
     if (step->risky)
         dkvm_crash_note(handover, action, "apply");
@@ -207,6 +232,8 @@ static gboolean do_one(DkvmHandover *handover, DkvmAction *action, GError **erro
         dkvm_crash_clear(handover);
     if (!done)
         return FALSE;
+    if (step->later && action->over)
+        return TRUE;
     after = step->look(handover, action);
     if (g_strcmp0(after, action->post) != 0) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
@@ -221,15 +248,27 @@ static gboolean do_one(DkvmHandover *handover, DkvmAction *action, GError **erro
     return TRUE;
 }
 
+/* From here on the journal says what is to be done when the guest runs; no configuration does. */
+static gboolean write_plan(DkvmHandover *handover, DkvmAction *action, GError **error)
+{
+    action->number =
+        dkvm_journal_append(handover->journal, error, DKVM_RECORD_PLANNED, action->step->name,
+                            action->target, action->pre, action->post, NULL);
+    action->state = DKVM_ACTION_PLANNED;
+    return action->number != 0;
+}
+
 static gboolean do_all(DkvmHandover *handover, GError **error)
 {
     for (guint i = 0; i < handover->actions->len; i++) {
+        DkvmAction *action = g_ptr_array_index(handover->actions, i);
+
         if (handover->gave_up && handover->gave_up(handover->gave_up_data)) {
             g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
                         "whoever asked for it is gone, or the time is up");
             return FALSE;
         }
-        if (!do_one(handover, g_ptr_array_index(handover->actions, i), error))
+        if (!(action->step->later ? write_plan : do_one)(handover, action, error))
             return FALSE;
     }
     return dkvm_journal_append(handover->journal, error, DKVM_RECORD_PREPARED, NULL) != 0;
@@ -368,6 +407,51 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
     return undo_now(handover, action);
 }
 
+/* ---- when the guest runs ---------------------------------------------------------------- */
+
+/* In the order of the plan; what another guard had begun when it was killed comes first. */
+static DkvmAction *next_later(const DkvmHandover *handover)
+{
+    for (guint i = 0; i < handover->actions->len; i++) {
+        DkvmAction *action = g_ptr_array_index(handover->actions, i);
+
+        if (action->step->later && !action->failure &&
+            (action->state == DKVM_ACTION_PLANNED || action->state == DKVM_ACTION_INTENT))
+            return action;
+    }
+    return NULL;
+}
+
+gboolean dkvm_handover_has_more(const DkvmHandover *handover)
+{
+    return handover->phase == DKVM_PHASE_RUNNING && next_later(handover);
+}
+
+/* What was half done is taken back now; what cannot be is left to restore. */
+static void give_up(DkvmHandover *handover, DkvmAction *action, const char *reason)
+{
+    action->failure = g_strdup(reason);
+    (void)write_state(handover, action, DKVM_RECORD_FAILED, reason, NULL);
+    dkvm_step_log(handover->uuid, action, TRUE, reason);
+    if (action->state == DKVM_ACTION_INTENT)
+        (void)undo_one(handover, action);
+}
+
+void dkvm_handover_go_on(DkvmHandover *handover)
+{
+    DkvmAction *action = next_later(handover);
+    g_autoptr(GError) error = NULL;
+
+    if (!action)
+        return;
+    if (!do_one(handover, action, &error))
+        give_up(handover, action, error->message);
+    else if (action->over)
+        is_undone(handover, action, "nothing of it can be changed");
+}
+
+/* ---- giving back ------------------------------------------------------------------------ */
+
 static gboolean waits_for(const GHashTable *stuck, const DkvmAction *action)
 {
     return action->step->on_device && g_hash_table_contains((GHashTable *)stuck, action->target);
@@ -397,8 +481,8 @@ gboolean dkvm_handover_restore(DkvmHandover *handover, const char *reason)
     for (guint i = handover->actions->len; i > 0; i--) {
         DkvmAction *action = g_ptr_array_index(handover->actions, i - 1);
 
-        if (action->number == 0 || action->state == DKVM_ACTION_UNDONE ||
-            action->state == DKVM_ACTION_FOREIGN)
+        if (action->number == 0 || action->state == DKVM_ACTION_PLANNED ||
+            action->state == DKVM_ACTION_UNDONE || action->state == DKVM_ACTION_FOREIGN)
             continue;
         if (!waits_for(stuck, action) && undo_one(handover, action))
             continue;

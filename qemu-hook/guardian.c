@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "qemu-hook/guardian.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -10,7 +9,6 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,7 +29,6 @@
 #define MESSAGE_MS 1000
 #define AGAIN_SECONDS 2 /* before what could not be put back is tried again */
 #define TRIES 3
-#define XML_MAX (4 * 1024 * 1024)
 
 typedef struct {
     char *uuid;
@@ -149,29 +146,6 @@ static gboolean is_hung_up(gpointer data)
     return poll(&one, 1, 0) > 0 && (one.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
-static char *read_xml(int fd, gsize *length, GError **error)
-{
-    struct stat st;
-
-    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
-        st.st_size > XML_MAX) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "the domain is empty or larger than %d bytes; start the VM again", XML_MAX);
-        return NULL;
-    }
-    g_autofree char *text = g_malloc((gsize)st.st_size + 1);
-    ssize_t got = pread(fd, text, (size_t)st.st_size, 0);
-
-    if (got != st.st_size) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
-                    "cannot read the domain: %s; start the VM again", g_strerror(errno));
-        return NULL;
-    }
-    text[got] = '\0';
-    *length = (gsize)got;
-    return g_steal_pointer(&text);
-}
-
 static DkvmPlan *make_plan(Guard *guard, const DkvmWants *wants, const DkvmConfig *config,
                            GError **error)
 {
@@ -196,7 +170,7 @@ static gboolean do_prepare(Guard *guard, int client, int xml, pid_t caller, guin
                            GError **error)
 {
     gsize length = 0;
-    g_autofree char *text = read_xml(xml, &length, error);
+    g_autofree char *text = dkvm_channel_read_domain(xml, &length, error);
     g_autoptr(DkvmConfig) config = text ? dkvm_config_load(error) : NULL;
     g_autoptr(DkvmWants) wants = config ? dkvm_wants_parse(text, length, config, error) : NULL;
     g_autoptr(DkvmPlan) plan = wants ? make_plan(guard, wants, config, error) : NULL;
@@ -444,6 +418,13 @@ static void notice(Guard *guard, const struct pollfd *caller, const struct pollf
     }
 }
 
+/* What was left for when the guest runs: one at a time, so that whoever calls is heard between. */
+static gboolean may_go_on(const Guard *guard)
+{
+    return guard->qemu >= 0 && !guard->leave && !guard->released &&
+           dkvm_handover_has_more(guard->handover);
+}
+
 static void turn(Guard *guard)
 {
     int stuck = stuck_worker(guard->handover);
@@ -455,7 +436,7 @@ static void turn(Guard *guard)
                            {.fd = guard->caller, .events = POLLIN},
                            {.fd = guard->qemu, .events = POLLIN},
                            {.fd = stuck, .events = POLLIN}};
-    int ready = poll(fds, G_N_ELEMENTS(fds), waiting ? LOOK_MS : -1);
+    int ready = poll(fds, G_N_ELEMENTS(fds), may_go_on(guard) ? 0 : waiting ? LOOK_MS : -1);
 
     if (ready > 0) {
         notice(guard, &fds[2], &fds[3]);
@@ -471,6 +452,8 @@ static void turn(Guard *guard)
     if (stuck >= 0)
         (void)close(stuck);
     look(guard);
+    if (may_go_on(guard))
+        dkvm_handover_go_on(guard->handover);
 }
 
 /* A client that came meanwhile is still served; one that comes later finds no socket and starts

@@ -52,6 +52,7 @@ void dkvm_action_free(DkvmAction *action)
     g_free(action->target);
     g_free(action->pre);
     g_free(action->post);
+    g_free(action->failure);
     g_free(action);
 }
 
@@ -101,18 +102,6 @@ static void replay_device(DkvmHandover *handover, const DkvmRecord *record)
     g_ptr_array_add(handover->devices, taken);
 }
 
-static void replay_intent(DkvmHandover *handover, const DkvmRecord *record)
-{
-    const DkvmStep *step = dkvm_step_find(record->field[0]);
-
-    if (!step)
-        return;
-    DkvmAction *action =
-        dkvm_action_new(step, record->field[1], record->field[2], record->field[3]);
-    action->number = record->number;
-    g_ptr_array_add(handover->actions, action);
-}
-
 static DkvmAction *find_action(DkvmHandover *handover, const char *number)
 {
     guint64 wanted = g_ascii_strtoull(number, NULL, 10);
@@ -124,6 +113,29 @@ static DkvmAction *find_action(DkvmHandover *handover, const char *number)
             return action;
     }
     return NULL;
+}
+
+static void replay_action(DkvmHandover *handover, const DkvmRecord *record, DkvmActionState state)
+{
+    const DkvmStep *step = dkvm_step_find(record->field[0]);
+
+    if (!step)
+        return;
+    DkvmAction *action =
+        dkvm_action_new(step, record->field[1], record->field[2], record->field[3]);
+    action->number = record->number;
+    action->state = state;
+    g_ptr_array_add(handover->actions, action);
+}
+
+static void replay_intent(DkvmHandover *handover, const DkvmRecord *record)
+{
+    DkvmAction *planned = find_action(handover, record->field[4]);
+
+    if (planned)
+        planned->state = DKVM_ACTION_INTENT;
+    else if (record->field[4][0] == '\0')
+        replay_action(handover, record, DKVM_ACTION_INTENT);
 }
 
 static void replay_state(DkvmHandover *handover, const DkvmRecord *record)
@@ -141,6 +153,10 @@ static void replay_state(DkvmHandover *handover, const DkvmRecord *record)
         break;
     case DKVM_RECORD_FOREIGN:
         action->state = DKVM_ACTION_FOREIGN;
+        break;
+    case DKVM_RECORD_FAILED:
+        g_free(action->failure);
+        action->failure = g_strdup(record->field[1]);
         break;
     case DKVM_RECORD_LATE:
         action->late = to_pid(record->field[1]);
@@ -168,6 +184,9 @@ static void replay(DkvmHandover *handover, const DkvmRecord *record)
         break;
     case DKVM_RECORD_INTENT:
         replay_intent(handover, record);
+        break;
+    case DKVM_RECORD_PLANNED:
+        replay_action(handover, record, DKVM_ACTION_PLANNED);
         break;
     case DKVM_RECORD_PREPARED:
         handover->phase = DKVM_PHASE_PREPARED;

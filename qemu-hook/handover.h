@@ -28,6 +28,7 @@ typedef enum {
     DKVM_ACTION_DONE,
     DKVM_ACTION_UNDONE,  /* nothing is left of it */
     DKVM_ACTION_FOREIGN, /* somebody else changed it since: left alone */
+    DKVM_ACTION_PLANNED, /* written down, for when the guest runs; nothing was done */
 } DkvmActionState;
 
 typedef struct DkvmStep DkvmStep;
@@ -36,11 +37,14 @@ typedef struct DkvmStep DkvmStep;
 typedef struct {
     const DkvmStep *step;
     char *target, *pre, *post;
-    guint32 number; /* of its INTENT in the journal; 0: not yet */
+    guint32 number; /* of its INTENT (or PLANNED) in the journal; 0: not yet */
     DkvmActionState state;
     pid_t late; /* the worker that is stuck with it */
     guint64 late_start;
-    gboolean over; /* for steps that change nothing that can be read back: it is undone */
+    /* For steps that change nothing that can be read back: it is undone.  For those that are done
+     * later: there was nothing that could be changed. */
+    gboolean over;
+    char *failure; /* why it could not be done; of those that are done later only */
 } DkvmAction;
 
 typedef enum {
@@ -92,6 +96,12 @@ gboolean dkvm_handover_set_running(DkvmHandover *handover, pid_t pid, guint64 st
  * is undone as dkvm_handover_restore() does, and ERROR says why: DKVM_ERROR_REFUSED, or
  * DKVM_ERROR_HOST if a device is stuck in the kernel. */
 gboolean dkvm_handover_prepare(DkvmHandover *handover, GError **error);
+
+/* While the guest runs (DKVM_PHASE_RUNNING): an action that prepare left for then is not done yet,
+ * or was begun by a guard that was killed. */
+gboolean dkvm_handover_has_more(const DkvmHandover *handover);
+/* Does the next of them.  One that fails is taken back, reported and not tried again. */
+void dkvm_handover_go_on(DkvmHandover *handover);
 
 /* Undoes in reverse what is not undone yet; may be called any number of times.  Nobody may have a
  * group of it open.  TRUE: nothing is left, the journal is closed and the folder empty.  FALSE:

@@ -11,9 +11,10 @@ typedef enum {
     DKVM_RECORD_BEGIN = 1, /* version, boot_id, uuid, name */
     DKVM_RECORD_DEVICE,    /* bdf, identity, sysfs path, group, how (see plan.h) */
     DKVM_RECORD_CALLER,    /* pid, start */
-    DKVM_RECORD_INTENT,    /* step, target, pre, post: written before the act */
+    DKVM_RECORD_INTENT,    /* step, target, pre, post: written before the act; then, if it was
+                            * planned, the number of that */
     DKVM_RECORD_DONE,      /* number of the intent: written after it was read back */
-    DKVM_RECORD_FAILED,    /* number of the intent, reason */
+    DKVM_RECORD_FAILED,    /* number of the intent or plan, reason: not tried again */
     DKVM_RECORD_SKIPPED,   /* step, reason */
     DKVM_RECORD_PREPARED,
     DKVM_RECORD_RUNNING,   /* pid, start of QEMU */
@@ -23,7 +24,9 @@ typedef enum {
     DKVM_RECORD_FOREIGN,   /* number of the intent, value found: somebody else changed it */
     DKVM_RECORD_LATE,      /* number of the intent, pid, start of the worker that is stuck */
     DKVM_RECORD_CLOSED,
-    DKVM_RECORD_LAST = DKVM_RECORD_CLOSED,
+    DKVM_RECORD_PLANNED, /* step, target, pre, post: to be done when the guest runs; its number
+                          * stands for the action from then on */
+    DKVM_RECORD_LAST = DKVM_RECORD_PLANNED,
 } DkvmRecordType;
 
 #define DKVM_JOURNAL_VERSION "1"

@@ -266,6 +266,26 @@ static const char *how_name(const DkvmPlan *plan, const DkvmTaken *taken)
     return "goes along, not given to the VM";
 }
 
+/* Those of the start, or those that are done after it; numbered from COUNT on.  How many there are
+ * by then. */
+static guint add_steps(GString *text, const DkvmPlan *plan, gboolean later, guint count)
+{
+    guint before = count;
+
+    for (guint i = 0; i < plan->actions->len; i++) {
+        const DkvmAction *action = g_ptr_array_index(plan->actions, i);
+
+        if (action->step->later != later)
+            continue;
+        g_autofree char *line = dkvm_action_text(action);
+
+        if (later && count == before)
+            g_string_append(text, "\nAfter the start\n");
+        g_string_append_printf(text, "  %2u. %s\n", ++count, line);
+    }
+    return count;
+}
+
 char *dkvm_plan_text(const DkvmPlan *plan)
 {
     GString *text = g_string_new(NULL);
@@ -281,13 +301,11 @@ char *dkvm_plan_text(const DkvmPlan *plan)
                                how_name(plan, taken));
     }
     g_string_append(text, "\nSteps\n");
-    for (guint i = 0; i < plan->actions->len; i++) {
-        g_autofree char *line = dkvm_action_text(g_ptr_array_index(plan->actions, i));
+    guint count = add_steps(text, plan, FALSE, 0);
 
-        g_string_append_printf(text, "  %2u. %s\n", i + 1, line);
-    }
-    if (plan->actions->len == 0)
+    if (count == 0)
         g_string_append(text, "  nothing to do\n");
+    (void)add_steps(text, plan, TRUE, count);
     if (plan->notes->len > 0)
         g_string_append(text, "\nWorth knowing\n");
     for (guint i = 0; i < plan->notes->len; i++)

@@ -16,6 +16,8 @@
 #include "udev/host-private.h"
 #include "udev/verdict.h"
 
+#define HOOK "/etc/libvirt/hooks/qemu.d/50-dkvm" /* virhook.c, and the Makefile */
+
 /* ---- devices and groups ----------------------------------------------------------------- */
 
 static void take_reasons(DkvmPlan *plan, const DkvmDevice *device, const GPtrArray *reasons)
@@ -39,6 +41,27 @@ static void check_verdicts(DkvmPlan *plan)
 
     take_reasons(plan, last, verdict->kernel_reasons);
     take_reasons(plan, last, verdict->host_reasons);
+}
+
+/* What speaks against no hand-over, but decides what a guest makes of the card: the reset that some
+ * AMD GPUs need (facts/handoff.md F35), a card without outputs (F43), a companion that stays. */
+static void check_hints(DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->targets->len; i++) {
+        DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+
+        if (!dkvm_device_is_gpu(device))
+            continue;
+        g_autoptr(DkvmVerdict) verdict = dkvm_verdict(plan->host, device);
+
+        for (guint k = 0; k < verdict->host_reasons->len; k++) {
+            const DkvmReason *reason = g_ptr_array_index(verdict->host_reasons, k);
+
+            if (reason->weight == DKVM_ANSWER_YES)
+                dkvm_plan_note(plan, "%s: %s%s%s", device->name, reason->text,
+                               reason->todo ? " " : "", reason->todo ? reason->todo : "");
+        }
+    }
 }
 
 /* A function or disk that libvirt takes by itself cannot share a group with what would have to be
@@ -222,13 +245,39 @@ static void check_crashes(DkvmPlan *plan)
     }
 }
 
+/* ---- libvirt ---------------------------------------------------------------------------- */
+
+/* A link that leads nowhere is passed over by libvirt, as one that is not there. */
+static gboolean has_hook(void)
+{
+    g_autofree char *path = dkvm_path(HOOK);
+    g_autofree char *target = g_file_read_link(path, NULL);
+    g_autofree char *program =
+        target && g_path_is_absolute(target) ? dkvm_path(target) : g_strdup(path);
+
+    return access(program, X_OK) == 0;
+}
+
+/* Without the hook nothing at all of this is done: libvirt starts the VM, and with managed='yes' it
+ * takes the devices from under the desktop itself, where nothing bounds it (facts/handoff.md F01,
+ * F24). */
+static void check_hook(DkvmPlan *plan)
+{
+    if (!has_hook())
+        dkvm_plan_note(plan, "libvirt will not run dkvm when the VM starts: " HOOK
+                             " is not there, or leads nowhere. Install dkvm again, and have "
+                             "libvirt look for it: systemctl reload libvirtd (or virtqemud).");
+}
+
 void dkvm_preflight(DkvmPlan *plan)
 {
     check_verdicts(plan);
+    check_hints(plan);
     check_left(plan);
     check_holders(plan);
     dkvm_memory_check(plan);
     check_modules(plan);
     check_taint(plan);
     check_crashes(plan);
+    check_hook(plan);
 }

@@ -2,10 +2,12 @@
 /* firmware: the frame buffer that the firmware left (efifb, vesafb, simpledrm ...) lets go of the
  * GPU's memory.  Which one it is is read from /proc/iomem: its region lies in a BAR of the GPU.
  * vfio-pci would do it for class 0300 only, since 6.0 (facts/handoff.md F12). */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/log.h"
 #include "lib/paths.h"
 #include "qemu-hook/step.h"
 #include "udev/host-private.h"
@@ -120,7 +122,7 @@ static void plan(DkvmPlan *plan)
 /* Gone is as good as unbound: 6.1 and newer take the device away with the binding of vfio-pci. */
 static char *look(DkvmHandover *handover, const DkvmAction *action)
 {
-    return driver_of(action->target);
+    return action->over ? g_strdup(action->pre) : driver_of(action->target);
 }
 
 static gboolean apply(DkvmHandover *handover, const DkvmAction *action, GError **error)
@@ -130,12 +132,25 @@ static gboolean apply(DkvmHandover *handover, const DkvmAction *action, GError *
     return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, action->target, error);
 }
 
-/* Only reached where the platform device is still there, that is, before vfio-pci had the GPU. */
+/* Only reached where the platform device is still there, that is, before vfio-pci had the GPU.  A
+ * driver that does not want it any more (what draws on that memory now does not share it) is right:
+ * the text console of before is missing, and nothing that a desktop or another start waits for. */
 static gboolean undo(DkvmHandover *handover, const DkvmAction *action, GError **error)
 {
     g_autofree char *path = g_strconcat("/sys/bus/platform/drivers/", action->pre, "/bind", NULL);
+    g_autoptr(GError) cause = NULL;
+    int result = dkvm_step_try(handover, action, DKVM_WORK_WRITE, path, action->target, &cause);
 
-    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, action->target, error);
+    if (result != 0 && result != ENODEV && result != EBUSY) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return FALSE;
+    }
+    if (result != 0) {
+        dkvm_log_warning("the firmware's frame buffer stays away until the next boot: %s",
+                         cause->message);
+        ((DkvmAction *)action)->over = TRUE;
+    }
+    return TRUE;
 }
 
 static char *text(const DkvmAction *action)

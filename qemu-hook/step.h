@@ -16,7 +16,10 @@ struct DkvmStep {
     gboolean one_way;   /* cannot be undone, and need not be: sessions, processes */
     gboolean lesser;    /* if undoing it fails, its device's driver comes back all the same */
     gboolean risky;     /* may take the host down: noted on disk before (crash.h) */
-    guint deadline;     /* milliseconds for each act or undoing */
+    /* Planned and written down by prepare, done by the guard when the guest runs: if that fails, it
+     * is taken back and reported, and the guest goes on. */
+    gboolean later;
+    guint deadline; /* milliseconds for each act or undoing */
     /* Adds its actions for PLAN.  Reads only.  What stands in the way is said with
      * dkvm_plan_refuse(). */
     void (*plan)(DkvmPlan *plan);
@@ -43,7 +46,8 @@ extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_post, 
     dkvm_step_module, dkvm_step_manager, dkvm_step_session, dkvm_step_services, dkvm_step_drain,
     dkvm_step_nvidia_module, dkvm_step_nvidia_idle, dkvm_step_nvidia, dkvm_step_console,
     dkvm_step_firmware, dkvm_step_unbind, dkvm_step_forget, dkvm_step_override, dkvm_step_bind,
-    dkvm_step_proof, dkvm_step_hugepages, dkvm_step_bar, dkvm_step_reset;
+    dkvm_step_proof, dkvm_step_hugepages, dkvm_step_bar, dkvm_step_reset, dkvm_step_cpuset,
+    dkvm_step_irq_default, dkvm_step_irq, dkvm_step_epp, dkvm_step_governor;
 
 /* ---- for the steps ---- */
 
@@ -55,6 +59,10 @@ gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWo
 /* A sentence without a dot for handover->problems and the log: undone, but not as it should be. */
 void dkvm_step_problem(DkvmHandover *handover, const DkvmAction *action, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
+
+/* The same, and says how dkvm_worker_do() ended. */
+int dkvm_step_try(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
+                  const char *a, const char *b, GError **error);
 
 #define DKVM_UNREADABLE "(cannot be read)"
 

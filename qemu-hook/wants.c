@@ -129,6 +129,41 @@ gboolean dkvm_wants_turns_off(const DkvmWants *wants, const char *step)
     return FALSE;
 }
 
+static gboolean add_pins(DkvmWants *wants, const xmlNode *element, GError **error)
+{
+    const char *text = dkvm_xml_get(element, "cpuset");
+    DkvmNumbers cpus;
+
+    if (!text)
+        return TRUE;
+    if (!dkvm_numbers_parse(text, &cpus)) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read the domain: the cpuset of a <%s> is no list of CPUs; correct it",
+                    (const char *)element->name);
+        return FALSE;
+    }
+    dkvm_numbers_add(&wants->pinned, &cpus);
+    return TRUE;
+}
+
+/* <vcpu cpuset> is for those vCPUs that have no <vcpupin> (qemuProcessSetupVcpu). */
+static gboolean read_pins(DkvmWants *wants, const xmlNode *domain, GError **error)
+{
+    const xmlNode *tune = dkvm_xml_child(domain, "cputune");
+    const xmlNode *vcpu = dkvm_xml_child(domain, "vcpu");
+    gboolean any = FALSE;
+
+    for (xmlNode *node = tune ? dkvm_xml_element(tune->children) : NULL; node;
+         node = dkvm_xml_element(node->next)) {
+        if (!dkvm_xml_is(node, "vcpupin"))
+            continue;
+        if (!add_pins(wants, node, error))
+            return FALSE;
+        any = TRUE;
+    }
+    return any || !vcpu || add_pins(wants, vcpu, error);
+}
+
 static void read_metadata(DkvmWants *wants, const xmlNode *domain, const DkvmConfig *config)
 {
     const xmlNode *metadata = dkvm_xml_child(domain, "metadata");
@@ -193,6 +228,8 @@ DkvmWants *dkvm_wants_parse(const char *xml, gsize length, const DkvmConfig *con
         if (!read_device(wants, node, error))
             return NULL;
     }
+    if (!read_pins(wants, domain, error))
+        return NULL;
     dkvm_wants_read_memory(wants, domain);
     read_metadata(wants, domain, config);
     return g_steal_pointer(&wants);

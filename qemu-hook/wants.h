@@ -5,6 +5,7 @@
 #include <glib.h>
 
 #include "lib/config.h"
+#include "lib/numbers.h"
 #include "udev/bdf.h"
 
 #define DKVM_MAX_HOSTDEVS 64
@@ -34,6 +35,7 @@ typedef struct {
     GArray *memory;     /* of DkvmMemoryPart: all that QEMU has at its start */
     GPtrArray *off;     /* steps that the marker turns off (handoff.STEP=off): names that are short
                          * words, which may be none of ours */
+    DkvmNumbers pinned; /* the CPUs that its vCPUs are pinned to; empty: none is */
 } DkvmWants;
 
 /* Reads LENGTH bytes of domain XML; CONFIG (may be NULL: patchable stays FALSE) is for its define

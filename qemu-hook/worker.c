@@ -14,7 +14,7 @@
 #include "qemu-hook/rundir.h"
 
 #define MAX_A 1024
-#define MAX_B 256
+#define MAX_B 1024
 #define MAX_TEXT 512
 
 typedef struct {

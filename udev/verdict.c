@@ -142,25 +142,41 @@ static void judge_group(const DkvmHost *host, const DkvmGroup *group, GPtrArray 
                         group->number);
 }
 
-static void judge_kernel(const DkvmHost *host, const DkvmDevice *device, GPtrArray *reasons)
+/* FALSE: there is no more to ask. */
+static gboolean judge_place(const DkvmHost *host, const DkvmDevice *device, GPtrArray *reasons)
 {
     if (dkvm_device_is_bridge(device)) {
         dkvm_reason_add(reasons, DKVM_ANSWER_NO, "bridge",
                         "Pass what is behind it; the bridge itself stays with the host.",
                         "It is a bridge, and vfio-pci takes endpoints only.");
-        return;
+        return FALSE;
     }
     if (!device->group) {
         dkvm_reason_add(reasons, DKVM_ANSWER_NO, "no-group",
                         host->groups->len == 0 ? "Turn the IOMMU on; dkvm-iommu says how." : NULL,
                         "It is in no IOMMU group, so nothing confines its memory access.");
-        return;
+        return FALSE;
     }
-    if (device->gone)
+    return TRUE;
+}
+
+/* ONE is DEVICE, which is asked about, or goes along with it. */
+static void judge_answer(const DkvmHost *host, const DkvmDevice *device, const DkvmDevice *one,
+                         GPtrArray *reasons)
+{
+    if (one->gone)
         dkvm_reason_add(reasons, DKVM_ANSWER_NO, "no-answer",
                         "Start the host again; power-cycle it if that does not help.",
-                        "It does not answer: its configuration space reads all ones, as after a "
-                        "failed reset or in deep sleep.");
+                        "%s does not answer: its configuration space reads all ones, as after a "
+                        "failed reset or in deep sleep.",
+                        one == device ? "It" : dkvm_device_short(host, one));
+}
+
+static void judge_kernel(const DkvmHost *host, const DkvmDevice *device, GPtrArray *reasons)
+{
+    if (!judge_place(host, device, reasons))
+        return;
+    judge_answer(host, device, device, reasons);
     judge_group(host, device->group, reasons);
 }
 
@@ -318,8 +334,12 @@ DkvmVerdict *dkvm_verdict_together(const DkvmHost *host, const GPtrArray *device
     for (guint i = 0; i < devices->len; i++) {
         DkvmDevice *device = g_ptr_array_index(devices, i);
 
-        if (!device->group || g_hash_table_add(groups, device->group))
-            judge_kernel(host, device, verdict->kernel_reasons);
+        /* A group is judged once; each member has to answer for itself. */
+        if (judge_place(host, device, verdict->kernel_reasons)) {
+            judge_answer(host, last, device, verdict->kernel_reasons);
+            if (g_hash_table_add(groups, device->group))
+                judge_group(host, device->group, verdict->kernel_reasons);
+        }
         add_with(verdict->with, last, device, DKVM_WITH_GROUP);
     }
     verdict->kernel = dkvm_reasons_weight(verdict->kernel_reasons);

@@ -13,6 +13,7 @@ prepare() {
     CONF=$TOP/packaging/dkvm.conf
     README=$TOP/README.md
     HACKING=$TOP/HACKING.md
+    FAILURES=$TOP/qemu-hook/FAILURES.md
     cp domain.xml one.xml
     cp domain.xml two.xml
     cp domain.xml in.xml
@@ -372,5 +373,76 @@ try() {
         # "xnu 1.6" by its chapter: HACKING lists chapters.
         grep -qE "^\| ${name%%.[0-9]*}( |,|\|)" "$HACKING" || { echo "HACKING has no source '$name'"; failed=1; }
     done < names
+    [ "$failed" -eq 0 ]
+}
+
+# The cells of a table with four columns, the failures: "number TAB text" of one of them.
+cells() { # COLUMN
+    awk -F' [|] ' -v column="$1" '/^\| F[0-9]/ { number = $1; sub(/^\| /, "", number); sub(/ \|$/, "", $4)
+                                               print number "\t" $column }' "$FAILURES"
+}
+
+# A test of that name is in that file, and is run.
+is_test() { # FILE NAME
+    local word
+    case $1 in
+    tests/unit/test-tuning*.c) grep -qF "{\"${2#/tuning/}\", test_" "$TOP/$1" ;; # run_tests() puts /tuning/ before
+    tests/unit/*.c) grep -qF "g_test_add_func(\"$2\"," "$TOP/$1" ;;
+    tests/*.bats) grep -qF "@test \"$2\" {" "$TOP/$1" ;;
+    tests/e2e/handoff/cases.py)
+        grep -qx "def $2():" "$TOP/$1" && grep -B 3 -x "def $2():" "$TOP/$1" | grep -q '^@case(' &&
+            grep -qE "cases\.py.* $2( |$)" "$TOP"/tests/e2e/handoff*.bats
+        ;;
+    tests/e2e/handoff/boot.py)
+        word=${2%_?}
+        grep -qx "def $2():" "$TOP/$1" && grep -qE "two_boots ${word//_/-}( |$)" "$TOP/tests/e2e/handoff-boot.bats"
+        ;;
+    *) return 1 ;;
+    esac
+}
+
+@test "failures: F01 to F52, each once, and in order" {
+    cells 1 | cut -f 1 > of-table
+    seq -f 'F%02g' 1 52 > wanted
+    diff -u wanted of-table
+    # A row has four cells, none of them empty.
+    awk -F' [|] ' '/^\| F/ && (NF != 4 || $2 == "" || $3 == "" || $4 !~ / \|$/) { print; bad = 1 } END { exit bad }' "$FAILURES"
+}
+
+@test "failures: every test that is named is there, and every row has one or says what is missing" {
+    local number text file name failed=0 count=0 q='`(tests/[^`]+)` "([^"]+)"'
+    cells 4 > tests-of
+    while IFS=$'\t' read -r number text; do
+        [[ $text =~ (^|\ )(Needs hardware|Not covered):\  || $text =~ $q ]] || { echo "$number has no test"; failed=1; }
+        while [[ $text =~ $q ]]; do
+            file=${BASH_REMATCH[1]} name=${BASH_REMATCH[2]}
+            is_test "$file" "$name" || { echo "$number: $file has no test '$name'"; failed=1; }
+            text=${text/"${BASH_REMATCH[0]}"/}
+            count=$((count + 1))
+        done
+        case $text in *tests/* | *'"'*) echo "$number: what is this: $text"; failed=1 ;; esac
+    done < tests-of
+    [ "$failed" -eq 0 ]
+    [ "$count" -ge 90 ] || fail "only $count tests"
+}
+
+@test "failures: the functions and files that are named exist, and so do the steps" {
+    local number text word failed=0
+    cells 3 > what-is-done
+    while IFS=$'\t' read -r number text; do
+        for word in $(grep -oE '`[^`]+`' <<< "$text" | tr -d '`' | tr ' ' '\n'); do
+            case $word in
+            *'()') grep -qE "(^|[ *])${word%()}\(" "$TOP"/{qemu-hook,udev,lib}/*.c ;;
+            *.rules) [ -e "$TOP/udev/rules.d/$word" ] ;;
+            *.c) [ -e "$TOP/qemu-hook/$word" ] ;;
+            make | install | virsh | list) ;;
+            *) false ;;
+            esac || { echo "$number: there is no $word"; failed=1; }
+        done
+        grep -oE '\bsteps? [a-z-]+' <<< "$text" > steps || true
+        while read -r _ word; do
+            grep -qE "\.name = \"$word\"" "$TOP"/qemu-hook/step-*.c || { echo "$number: there is no step $word"; failed=1; }
+        done < steps
+    done < what-is-done
     [ "$failed" -eq 0 ]
 }

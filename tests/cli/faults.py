@@ -402,6 +402,10 @@ def fault_in_release(write, action):
         need(not host.processes(), f"{what}: the guard does not end")
         if host.is_back():
             return "by itself"
+        if path.endswith("/efi-framebuffer/bind") and action in ("ENODEV", "EBUSY"):
+            other = {key for key, value in host.picture().items() if host.before.get(key) != value} | host.before.keys() - host.picture().keys()
+            need(not host.left() and all("efi-framebuffer" in key for key in other), f"{what}: {host.left()} {other}")
+            return "but for a text console"
         need(f"/run/dkvm/{UUID}/journal" in host.left(), f"{what}: no journal: {host.left()} {difference(host.picture(), host.before)}")
         if action != "EINTR": # 10 seconds for each time
             code, out, err = host.run("restore", "--all")

@@ -58,6 +58,13 @@ says() { grep -qF -- "$1" out || { cat out err; fail "it does not say '$1'"; }; 
 moans() { grep -qF -- "$1" err || { cat out err; fail "no error says '$1'"; }; }
 picture() { (cd "$DKVM_ROOT" && find sys -printf '%p %l\n' | sort && find sys -type f -exec cat {} + 2>/dev/null | md5sum); }
 
+our_worker() { # /proc/PID of the worker of this test's guard
+    local comm
+    grep -lx dkvm-worker /proc/[0-9]*/comm 2>/dev/null | while read -r comm; do
+        ! grep -qzxF "DKVM_ROOT=$DKVM_ROOT" "${comm%comm}environ" 2>/dev/null || echo "${comm%/comm}"
+    done
+}
+
 @test "usage" {
     local arguments
     for arguments in '' nonsense plan 'plan --xml' 'status x' 'restore' 'restore x' 'recover x' 'guard x' 'guard' 'hook x' \
@@ -102,6 +109,153 @@ picture() { (cd "$DKVM_ROOT" && find sys -printf '%p %l\n' | sort && find sys -t
     gpu 1 plan --xml domain.xml
     says 'This host has no device 0000:77:00.0'
     says 'part of the chipset'
+}
+
+@test "plan: what a guest will make of the card: AMD's reset, no outputs" {
+    host amd-x470-vega64
+    domain "$(hostdev 2e 00 0)" >domain.xml
+    gpu 0 plan --xml domain.xml
+    says '0000:2e:00.0: This AMD GPU does not reset properly'
+    says 'Install the vendor-reset module'
+    rm -r "$DKVM_ROOT"
+    mkdir -p "$DKVM_ROOT/etc/dkvm"
+    printf '[handoff]\ndomains = all\n' >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    host laptop-p16v 'set 01:00.0 driver=nouveau'
+    domain "$(hostdev 01 00 0)" >domain.xml
+    gpu 0 plan --xml domain.xml
+    says '0000:01:00.0: It has no outputs of its own'
+    ! grep -q 'reset properly' out || fail 'a hint that is not its own'
+}
+
+@test "plan: libvirt does not run dkvm" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    local link=$DKVM_ROOT/etc/libvirt/hooks/qemu.d/50-dkvm missing='libvirt will not run dkvm'
+    gpu 0 plan --xml domain.xml
+    says "$missing"
+    mkdir -p "${link%/*}" "$DKVM_ROOT/usr/sbin"
+    ln -s /usr/sbin/dkvm-hook "$link"
+    gpu 0 plan --xml domain.xml
+    says "$missing"
+    install -m 755 "$BUILD/dkvm-hook" "$DKVM_ROOT/usr/sbin/dkvm-hook"
+    gpu 0 plan --xml domain.xml
+    ! grep -q "$missing" out || fail 'the link is there'
+    # A person's own, in its place.
+    rm "$link"
+    install -m 644 "$BUILD/dkvm-hook" "$link"
+    gpu 0 plan --xml domain.xml
+    says "$missing"
+    chmod 755 "$link"
+    gpu 0 plan --xml domain.xml
+    ! grep -q "$missing" out || fail 'a program is there'
+}
+
+@test "plan: a kernel that has crashed in a driver is refused, one that has warned is said" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    echo 128 >"$DKVM_ROOT/proc/sys/kernel/tainted" # TAINT_DIE
+    gpu 1 plan --xml domain.xml
+    says 'The kernel has crashed in a driver since the host was started'
+    echo 512 >"$DKVM_ROOT/proc/sys/kernel/tainted" # TAINT_WARN
+    gpu 0 plan --xml domain.xml
+    says 'The kernel has warned about itself'
+    echo 4097 >"$DKVM_ROOT/proc/sys/kernel/tainted" # a module from elsewhere
+    gpu 0 plan --xml domain.xml
+    ! grep -q 'The kernel has' out || fail 'a module from elsewhere is no crash'
+}
+
+@test "plan: what the host died of is refused, with the file to remove; another kernel is another try" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    local note=$DKVM_ROOT/var/lib/dkvm/doing-$UUID kernel
+    kernel=$(cat "$DKVM_ROOT/proc/sys/kernel/osrelease")
+    mkdir -p "${note%/*}"
+    printf '[crash]\nboot=a01d\nkernel=%s\nstep=unbind\nwhat=undo\ndevice=0000:03:00.0\nidentity=0x%s:0x%s\npre=amdgpu\npost=\n' \
+        "$kernel" 1002 73df >"$note"
+    gpu 0 recover
+    [ ! -e "$note" ]
+    gpu 1 plan --xml domain.xml
+    says '0000:03:00.0: The host died the last time it was given back (step unbind, back to amdgpu'
+    says "remove $DKVM_ROOT/var/lib/dkvm/suspect-0000:03:00.0"
+    echo 6.99.0-other >"$DKVM_ROOT/proc/sys/kernel/osrelease"
+    gpu 0 plan --xml domain.xml
+}
+
+@test "plan: a QEMU that dkvm does not know has the group open" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    local group proc=$DKVM_ROOT/proc/4711
+    group=$(basename "$(readlink "$DKVM_ROOT/sys/bus/pci/devices/0000:03:00.0/iommu_group")")
+    mkdir -p "$DKVM_ROOT/dev/vfio" "$proc/fd"
+    mknod "$DKVM_ROOT/dev/vfio/$group" c 10 77 || skip 'needs root'
+    gpu 0 plan --xml domain.xml
+    echo qemu-system-x86 >"$proc/comm"
+    ln -s "$DKVM_ROOT/dev/vfio/$group" "$proc/fd/30"
+    gpu 1 plan --xml domain.xml
+    says 'is in use by another guest: qemu-system-x86 (4711)'
+}
+
+@test "plan: nvidia's driver confirms that nobody uses the card before it is taken away" {
+    host intel-comet-lake-1660s
+    domain "$(hostdev 01 00 0)" >domain.xml
+    local lock=$DKVM_ROOT/proc/driver/nvidia/gpus/0000:01:00.0/unbindLock
+    mkdir -p "${lock%/*}"
+    echo 0 >"$lock"
+    gpu 0 plan --xml domain.xml
+    grep -n "let nvidia's driver confirm that nobody uses 0000:01:00.0" out | cut -d: -f1 >first
+    grep -n 'take 0000:01:00.0 from the driver nvidia' out | cut -d: -f1 >second
+    [ "$(cat first)" -lt "$(cat second)" ]
+}
+
+@test "plan: nvidia's driver cannot confirm it" {
+    host intel-comet-lake-1660s
+    domain "$(hostdev 01 00 0)" >domain.xml
+    gpu 0 plan --xml domain.xml
+    grep -n "see that nobody uses nvidia's driver, for 0000:01:00.0" out | cut -d: -f1 >first
+    grep -n 'take 0000:01:00.0 from the driver nvidia' out | cut -d: -f1 >second
+    [ "$(cat first)" -lt "$(cat second)" ]
+    rm -r "${DKVM_ROOT:?}"/{sys,proc}
+    host intel-comet-lake-1660s 'set 00:02.0 driver=nvidia'
+    gpu 1 plan --xml domain.xml
+    says '0000:01:00.0 is driven by nvidia, and'
+    says 'since the host keeps 0000:00:02.0'
+}
+
+@test "hook: a write that blocks is given up in time; whoever works on has none of libvirt's pipes" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    local unbind guard worker fd begin=$SECONDS
+    unbind=$(realpath "$DKVM_ROOT/sys/bus/pci/devices/0000:03:00.1/driver")/unbind
+    rm -f "$unbind"
+    mkfifo "$unbind" # opening it for writing blocks
+    "$BUILD/dkvm-gpu" hook mac prepare begin - <domain.xml 2> >(cat >err) > >(cat >out) &
+    until worker=$(our_worker) && [ -n "$worker" ]; do
+        [ $((SECONDS - begin)) -lt 30 ] || fail 'there is no worker'
+    done
+    guard=/proc/$(cut -d ' ' -f 4 "$worker/stat")
+    for fd in "$guard"/fd/* "$worker"/fd/*; do
+        case $(readlink "$fd") in pipe:*) fail "$fd: $(readlink "$fd")" ;; esac
+    done
+    [ "$(readlink "$guard/fd/0" "$guard/fd/1" "$guard/fd/2" | sort -u)" = /dev/null ]
+    local code=0
+    wait $! || code=$?
+    [ "$code" -eq 1 ]
+    [ $((SECONDS - begin)) -lt 60 ] # what libvirt waits at most
+    rm "$unbind"
+}
+
+@test "hook: state that others may write is not used" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    hook 1 prepare # fails, and leaves the folders
+    [ "$(stat -c %a "$DKVM_ROOT/run/dkvm" "$DKVM_ROOT/run/dkvm/own" | sort -u)" = 700 ]
+    picture >before
+    chmod 777 "$DKVM_ROOT/run/dkvm"
+    hook 1 prepare
+    moans 'a folder that only root may write'
+    picture >after
+    cmp before after
+    chmod 700 "$DKVM_ROOT/run/dkvm"
 }
 
 @test "hook: prepare on a host that takes writes and does nothing is refused and rolled back" {
@@ -288,4 +442,33 @@ huge() { # SIZE DEVICE-XML: a domain of 8 GiB in huge pages of that size
     conf 'bar-size = largest'
     gpu 1 plan --xml domain.xml
     says '0000:03:00.0 is with vfio-pci before the VM starts'
+}
+
+@test "plan: what is done after the start is said apart; nothing of it is written" {
+    host intel-comet-lake-rx6600 'file /sys/devices/system/cpu/online 0-7' \
+        'file /sys/devices/system/cpu/cpufreq/policy2/affected_cpus 2' \
+        'file /sys/devices/system/cpu/cpufreq/policy2/scaling_governor schedutil' \
+        'file /sys/devices/system/cpu/cpufreq/policy2/scaling_available_governors performance schedutil' \
+        'file /proc/irq/9/smp_affinity_list 0-7' 'file /proc/irq/default_smp_affinity ff'
+    printf '[handoff]\ndomains = all\ngovernor = performance\nhost-cpus = 0-1\nirqs = move\n' >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    domain "$(hostdev 03 00 0)" | sed "s|<devices>|<cputune><vcpupin vcpu='0' cpuset='2-3'/></cputune>&|" >domain.xml
+    picture >before
+    gpu 0 plan --xml domain.xml
+    says 'After the start'
+    says 'governor of the cpufreq policies 2: performance instead of schedutil'
+    says 'move the interrupts 9 from the CPUs 0-7 to 0-1'
+    says 'host-cpus limits nothing: systemd does not run this host.'
+    sed -n '/^After the start/,$p' out >later
+    ! grep -q 'vfio-pci' later
+    [ "$(grep -oE '^ +[0-9]+\.' out | tr -d ' .' | tr '\n' ' ')" = "$(seq -s ' ' "$(grep -cE '^ +[0-9]+\.' out)") " ]
+    picture >after
+    cmp before after
+    sed -i 's/host-cpus = 0-1/host-cpus = 0-2/' "$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    gpu 1 plan --xml domain.xml
+    says 'overlap those that the VM'
+    hook 1 prepare
+    moans 'overlap those that the VM'
+    sed -i "s/cpuset='2-3'/cpuset='2-x'/" domain.xml
+    gpu 3 plan --xml domain.xml
+    moans 'the cpuset of a <vcpupin> is no list of CPUs'
 }

@@ -22,15 +22,19 @@ setup_file() {
 }
 
 @test "a display manager on the card" {
-    cases single -- cases.py desktop_refused desktop_stopped wizard
+    cases single -- cases.py desktop_refused desktop_stopped wizard inhibited terminal
 }
 
 @test "holders of the card's nodes; an unbind that the kernel blocks" {
     cases single -- cases.py held terminated stuck
 }
 
+@test "CPUs, interrupts and governor while the guest runs" {
+    cases single -- cases.py tuned
+}
+
 @test "other VMs, other hooks, QEMU that fails or dies" {
-    cases single -- cases.py second neighbour qemu_fails qemu_killed stale
+    cases single -- cases.py second neighbour qemu_fails qemu_killed reset stale
 }
 
 @test "libvirtd killed in prepare, while a VM runs, while it stops; suspend" {

@@ -138,7 +138,7 @@ static G_GNUC_UNUSED void put_frame_buffer(const char *line)
     put_link("/sys/bus/platform/devices/efi-framebuffer.0/driver", "../../drivers/efi-framebuffer");
 }
 
-/* ---- its kernel: runs in the worker ------------------------------------------------------ */
+/* ---- pictures --------------------------------------------------------------------------- */
 
 static char *read_word(const char *path)
 {
@@ -148,6 +148,34 @@ static char *read_word(const char *path)
         return g_strdup("");
     return g_strstrip(text);
 }
+
+static int by_text(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+G_GNUC_UNUSED static void add_picture(GString *text, const char *path)
+{
+    g_autoptr(GDir) dir =
+        g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    const char *name;
+
+    if (!dir) {
+        g_autofree char *link = g_file_read_link(path, NULL);
+        g_autofree char *content = link ? NULL : read_word(path);
+
+        g_string_append_printf(text, "%s %s\n", path, link ? link : content);
+        return;
+    }
+    while ((name = g_dir_read_name(dir)))
+        g_ptr_array_add(names, g_build_filename(path, name, NULL));
+    g_ptr_array_sort(names, by_text);
+    for (guint i = 0; i < names->len; i++)
+        add_picture(text, g_ptr_array_index(names, i));
+}
+
+/* ---- its kernel: runs in the worker ------------------------------------------------------ */
 
 /* The function BDF does not take a driver before HOW: it is reset ("reset"), or
  * found anew ("rescan"). */
@@ -242,6 +270,8 @@ static int fake_rescan(void)
     return fake_probe(bdf);
 }
 
+static int platform_answer;
+
 /* PATH: the driver's "bind". */
 static int fake_platform_bind(const char *path, const char *name)
 {
@@ -250,6 +280,8 @@ static int fake_platform_bind(const char *path, const char *name)
     g_autofree char *link = g_strconcat("/sys/bus/platform/devices/", name, "/driver", NULL);
     g_autofree char *target = g_strconcat("../../drivers/", driver, NULL);
 
+    if (platform_answer)
+        return platform_answer;
     put_link(link, target);
     return 0;
 }

@@ -99,6 +99,9 @@ static void assert_defaults(const DkvmConfig *config)
     g_assert_null(config->model);
     g_assert_cmpfloat(config->settle_seconds, ==, 1.5);
     g_assert_cmpuint(g_strv_length(config->handoff_services), ==, 0);
+    g_assert_null(config->governor);
+    g_assert_null(config->host_cpus);
+    g_assert_false(config->irqs_move);
 }
 
 static void test_missing(void)
@@ -140,6 +143,31 @@ static void test_all(void)
     g_assert_cmpstr(config->osk, ==, OSK);
     g_assert_cmpint(marked->match, ==, DKVM_MATCH_MARKED);
     g_assert_true(marked->first_boot_restart);
+}
+
+static void test_tuning(void)
+{
+    static const char *const bad[][2] = {{"governor", ""},          {"governor", "Performance"},
+                                         {"governor", "userspace"}, {"host-cpus", "0-"},
+                                         {"host-cpus", "all"},      {"host-cpus", "0,^0"},
+                                         {"host-cpus", "3-1"},      {"host-cpus", "\\q"},
+                                         {"irqs", "yes"},           {"irqs", ""}};
+    g_autoptr(DkvmConfig) config =
+        load_text("[handoff]\ngovernor = performance\nhost-cpus = 8-9,0-1 \nirqs=move\n");
+    g_autofree char *cpus = dkvm_numbers_text(config->host_cpus);
+
+    g_assert_cmpstr(config->governor, ==, "performance");
+    g_assert_cmpstr(cpus, ==, "0-1,8-9");
+    g_assert_true(config->irqs_move);
+    put("dkvm.conf.d/10-a.conf", "[handoff]\ngovernor=keep\nhost-cpus=\nirqs=leave\n");
+    g_autoptr(DkvmConfig) cleared = load();
+    assert_defaults(cleared);
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree char *text = g_strdup_printf("[handoff]\n%s = %s\n", bad[i][0], bad[i][1]);
+        g_autofree char *key = g_strdup_printf("'%s'", bad[i][0]);
+
+        expect_bad(text, key, "[handoff]");
+    }
 }
 
 static void test_order(void)
@@ -433,6 +461,9 @@ static void test_shipped(void)
     g_assert_nonnull(strstr(active, "\nmodel =\n"));
     g_assert_nonnull(strstr(active, "\nservices =\n"));
     g_assert_nonnull(strstr(active, "\nsettle-seconds = 1.5\n"));
+    g_assert_nonnull(strstr(active, "\ngovernor = keep\n"));
+    g_assert_nonnull(strstr(active, "\nhost-cpus =\n"));
+    g_assert_nonnull(strstr(active, "\nirqs = leave\n"));
     uncommented = load_text(active);
     assert_defaults(uncommented);
 }
@@ -450,6 +481,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/missing", test_missing);
     g_test_add_func("/config/empty", test_empty);
     g_test_add_func("/config/all", test_all);
+    g_test_add_func("/config/tuning", test_tuning);
     g_test_add_func("/config/order", test_order);
     g_test_add_func("/config/cleared", test_cleared);
     g_test_add_func("/config/unknown", test_unknown);

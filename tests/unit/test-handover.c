@@ -25,32 +25,6 @@
 
 /* ---- pictures --------------------------------------------------------------------------- */
 
-static int by_text(gconstpointer a, gconstpointer b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void add_picture(GString *text, const char *path)
-{
-    g_autoptr(GDir) dir =
-        g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
-    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-    const char *name;
-
-    if (!dir) {
-        g_autofree char *link = g_file_read_link(path, NULL);
-        g_autofree char *content = link ? NULL : read_word(path);
-
-        g_string_append_printf(text, "%s %s\n", path, link ? link : content);
-        return;
-    }
-    while ((name = g_dir_read_name(dir)))
-        g_ptr_array_add(names, g_build_filename(path, name, NULL));
-    g_ptr_array_sort(names, by_text);
-    for (guint i = 0; i < names->len; i++)
-        add_picture(text, g_ptr_array_index(names, i));
-}
-
 static char *picture(void)
 {
     GString *text = g_string_new(NULL);
@@ -176,6 +150,8 @@ static void test_users(void)
 {
     g_assert_cmpuint(users_of_node("controlC0", "sound"), ==, 1);
     g_assert_cmpuint(users_of_node("card1", "drm"), ==, 1);
+    g_assert_cmpuint(users_of_node("i2c-5/i2c-dev/i2c-5", "i2c-dev"), ==, 1);
+    g_assert_cmpuint(users_of_node("drm/card1/card1-DP-1/drm_dp_aux0", "drm_dp_aux_dev"), ==, 1);
     g_assert_cmpuint(users_of_node("event5", "input"), ==, 0);
     g_assert_cmpuint(users_of_node("hidraw0", "hidraw"), ==, 0);
     g_assert_cmpuint(users_of_node("1-1", "usb"), ==, 0);
@@ -257,6 +233,32 @@ static gboolean is_taken_off(const char *line)
     g_autofree char *target = g_file_read_link(link, NULL);
     g_assert_cmpstr(target, ==, "../../drivers/efi-framebuffer");
     return taken;
+}
+
+/* What its driver does not want back any more is no reason to keep the rest; what fails otherwise
+ * is tried again. */
+static void test_firmware_refused(void)
+{
+    GError *error = NULL;
+    static const int causes[] = {ENODEV, EBUSY, EIO};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(causes); i++) {
+        make_host();
+        put_frame_buffer("  fd000000-fd3fffff : efifb");
+        g_autofree char *link = at("/sys/bus/platform/devices/efi-framebuffer.0/driver");
+        g_autoptr(DkvmHandover) handover = must_load();
+
+        g_assert_true(prepare(handover, &error));
+        g_assert_no_error(error);
+        platform_answer = causes[i];
+        g_clear_pointer(&handover->worker, dkvm_worker_free); /* one that knows */
+        handover->worker = dkvm_worker_new();
+        g_assert_cmpint(dkvm_handover_restore(handover, "test"), ==, causes[i] != EIO);
+        platform_answer = 0;
+        g_assert_false(g_file_test(link, G_FILE_TEST_IS_SYMLINK));
+        g_assert_cmpint(handover->phase, ==,
+                        causes[i] == EIO ? DKVM_PHASE_RESTORING : DKVM_PHASE_CLOSED);
+    }
 }
 
 static void test_firmware(void)
@@ -536,6 +538,7 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/users", test_users);
     g_test_add_func("/handover/lost-place", test_lost_place);
     g_test_add_func("/handover/firmware", test_firmware);
+    g_test_add_func("/handover/firmware-refused", test_firmware_refused);
     g_test_add_func("/handover/there-and-back", test_there_and_back);
     g_test_add_func("/handover/kill-guard", test_kill_guard);
     g_test_add_func("/handover/kill-worker", test_kill_worker);

@@ -18,11 +18,6 @@ static void make_nvidia(gboolean lock)
     g_assert_cmpint(fake_load("nvidia_uvm"), ==, 0);
 }
 
-static int by_text(gconstpointer a, gconstpointer b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static char *loaded(void)
 {
     g_autofree char *folder = at("/sys/module");

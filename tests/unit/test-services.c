@@ -12,6 +12,8 @@ static gboolean has_systemd = TRUE, is_stopping, is_silent, cannot_start, stops_
 
 /* ---- systemd ---------------------------------------------------------------------------- */
 
+/* All of bus.h: one that is missing makes the linker take bus.c, and then each is there twice. */
+
 static char *unit_file(const char *unit)
 {
     return g_strconcat(root, "/systemd/", unit, NULL);
@@ -94,6 +96,16 @@ gboolean dkvm_bus_end_session(const char *session, guint milliseconds, GError **
 char *dkvm_bus_shutdown_blocker(void)
 {
     return NULL;
+}
+
+char *dkvm_bus_allowed_cpus(const char *unit)
+{
+    return NULL;
+}
+
+gboolean dkvm_bus_set_allowed_cpus(const char *unit, const char *cpus, GError **error)
+{
+    return FALSE;
 }
 
 /* ---- the host --------------------------------------------------------------------------- */

@@ -275,6 +275,31 @@ static void test_apu(void)
     g_assert_true(g_ptr_array_index(companions, 0) == m.sound);
 }
 
+/* Sound and GPU in one group: each of them has to answer, whichever is looked at first. */
+static void test_together(void)
+{
+    for (int i = 0; i < 3; i++) {
+        Made m = make();
+        g_autoptr(GPtrArray) both = g_ptr_array_new();
+        DkvmDevice *const gone[] = {NULL, m.sound, m.gpu};
+
+        if (gone[i])
+            gone[i]->gone = TRUE;
+        g_ptr_array_add(both, m.sound);
+        g_ptr_array_add(both, m.gpu);
+        g_autoptr(DkvmVerdict) v = dkvm_verdict_together(m.host, both);
+
+        g_assert_cmpint(v->kernel, ==, gone[i] ? NO : YES);
+        g_assert_cmpuint(v->kernel_reasons->len, ==, gone[i] ? 1 : 0);
+        if (!gone[i])
+            continue;
+        const DkvmReason *reason = g_ptr_array_index(v->kernel_reasons, 0);
+
+        g_assert_cmpstr(reason->code, ==, "no-answer");
+        g_assert_true(g_str_has_prefix(reason->text, i == 1 ? "01:00.1 does" : "It does"));
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -287,5 +312,6 @@ int main(int argc, char **argv)
     g_test_add_func("/verdict/chipset", test_chipset);
     g_test_add_func("/verdict/companion-elsewhere", test_companion_elsewhere);
     g_test_add_func("/verdict/apu", test_apu);
+    g_test_add_func("/verdict/together", test_together);
     return g_test_run();
 }

@@ -256,6 +256,54 @@ def wizard():
         configure(domains="all")
 
 
+@case("desktop = stop while something must not be interrupted (an inhibitor of shutdown): refused with its name")
+def inhibited():
+    configure(domains="all", desktop="stop")
+    display_manager()
+    where = Host()
+    domain = Domain("inhibited", [GPU, SOUND]).define()
+    process = subprocess.Popen(["systemd-inhibit", "--what=shutdown", "--mode=block", "--who=burner", "--why=a disc",
+                                "sleep", "600"], start_new_session=True)
+    try:
+        wait(lambda: "burner" in run("systemd-inhibit", "--list").text, 20, "the inhibitor is there")
+        refused(domain, "burner", "a disc")
+        need(active("display-manager"), "the display manager still runs")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    try:
+        where.back("a refusal")
+    finally:
+        domain.remove()
+        no_display_manager()
+        configure(domains="all")
+
+
+@case("virsh start in a terminal that goes with the desktop (SIGHUP): the VM starts all the same")
+def terminal():
+    configure(domains="all", desktop="stop")
+    display_manager()
+    where = Host()
+    domain = Domain("terminal", [GPU, SOUND]).define()
+    client = subprocess.Popen(["virsh", "-q", "start", domain.name], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    try:
+        wait(lambda: not active("display-manager"), 60, "the display manager is stopped")
+        need(client.poll() is None, "virsh still waits")
+        client.send_signal(signal.SIGHUP)
+        need(client.wait(60) == -signal.SIGHUP, "virsh died of it")
+        wait(lambda: domain.state() == "running", host.START, "the VM runs")
+        on_vfio(GPU, SOUND)
+        holds_group(domain)
+        domain.destroy()
+        where.back("a start without its terminal")
+        need(active("display-manager"), "the display manager runs again")
+    finally:
+        domain.remove()
+        no_display_manager()
+        configure(domains="all")
+
+
 # ---- holders ----
 
 
@@ -394,6 +442,24 @@ def qemu_killed():
     domain.remove()
 
 
+@case("a guest that is reset keeps its devices: the same QEMU, no hook, a guard that watches")
+def reset():
+    where = Host()
+    domain = Domain("reset", [GPU, SOUND]).define().begin()
+    pid = domain.pid()
+    host.write("/run/hook.log", "")
+    host.must("virsh", "-q", "reset", domain.name)
+    time.sleep(3)
+    need(domain.pid() == pid, "the same QEMU")
+    need(host.hook_log() == "", f"hooks: {host.hook_log()}")
+    on_vfio(GPU, SOUND)
+    holds_group(domain)
+    need(host.guards(), "a guard watches")
+    domain.destroy()
+    where.back("a guest that was reset")
+    domain.remove()
+
+
 @case("a darwin VM with managed='no', then a plain one with managed='yes' on the same card")
 def stale():
     configure(domains="darwin")
@@ -407,6 +473,51 @@ def stale():
     finally:
         ours.remove()
         theirs.remove()
+        configure(domains="all")
+
+
+# ---- when the guest runs ----
+
+
+SLICES = ("user.slice", "system.slice", "init.scope")
+
+
+def may_run_on(slice_):
+    """What systemd says, and what the kernel does ("-": all, it has no such file then)."""
+    said = snapshot.output("systemctl", "show", "-P", "AllowedCPUs", slice_).strip()
+    return said, snapshot.read(f"/sys/fs/cgroup/{slice_}/cpuset.cpus.effective")
+
+
+def is_tuned():
+    return (all(may_run_on(slice_) == ("0", "0") for slice_ in SLICES) and
+            snapshot.read("/proc/irq/default_smp_affinity").lstrip("0") == "1")
+
+
+@case("host-cpus and irqs while the guest runs, all back; also with another guard")
+def tuned():
+    configure(domains="all", governor="performance", irqs="move", **{"host-cpus": "0"})
+    where = Host()
+    domain = Domain("tuned", [GPU, SOUND], extra="<cputune><vcpupin vcpu='0' cpuset='1'/></cputune>").define()
+    try:
+        for killed in (False, True):
+            domain.begin()
+            wait(is_tuned, 60, "the CPUs are divided: " + str([may_run_on(slice_) for slice_ in SLICES]))
+            need(may_run_on("machine.slice")[0] == "", "guests are not limited")
+            threads = host.glob.glob(f"/proc/{domain.pid()}/task/*/status")
+            need(any("Cpus_allowed_list:\t1\n" in snapshot.read(path) for path in threads), "the vCPU has its CPU")
+            if killed:
+                os.kill(host.guards()[0], signal.SIGKILL)
+                wait(host.guards, 20, "another guard watches")
+            running(domain)
+            status = run("dkvm-gpu", "status").text
+            need("failed" not in status and "waits" not in status, status)
+            domain.destroy()
+            where.back("a VM with CPUs of its own")
+            # What systemd says is in the snapshot; this is what the kernel does.
+            wait(lambda: all(may_run_on(slice_)[1] in ("-", "0-1") for slice_ in SLICES), 30,
+                 "the kernel lets the host run on all CPUs")
+    finally:
+        domain.remove()
         configure(domains="all")
 
 

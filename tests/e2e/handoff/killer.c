@@ -38,7 +38,7 @@ typedef struct {
 
 static const char *const types[] = {"?",      "BEGIN",   "DEVICE",   "CALLER",  "INTENT",    "DONE",
                                     "FAILED", "SKIPPED", "PREPARED", "RUNNING", "RESTORING", "UNDO",
-                                    "UNDONE", "FOREIGN", "LATE",     "CLOSED"};
+                                    "UNDONE", "FOREIGN", "LATE",     "CLOSED",  "PLANNED"};
 static Process process[MAX_PROCESSES];
 static int processes;
 static char data[1 << 20];

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is done when the guest runs: guard and worker killed after every journal record, and the
+ * guard's own loop. */
+#include <poll.h>
+#include <sys/mman.h>
+
+#include "qemu-hook/channel.h"
+#include "qemu-hook/guardian.h"
+#include "tests/unit/tuning-host.h"
+
+/* ---- kills ------------------------------------------------------------------------------ */
+
+static const DkvmHandover *current;
+static guint32 kill_at;
+static gboolean kill_worker;
+
+static void appended(guint32 number)
+{
+    pid_t pid = kill_worker ? dkvm_worker_pid(current->worker) : getpid();
+
+    if (number == kill_at && pid > 1)
+        (void)kill(pid, SIGKILL);
+}
+
+/* TRUE if it was not killed. */
+static gboolean cycle(void)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        DkvmHandover *handover = must_load();
+
+        current = handover;
+        dkvm_journal_appended = appended;
+        if (prepare(handover)) {
+            (void)dkvm_handover_set_running(handover, getppid(), 1, NULL);
+            while (dkvm_handover_has_more(handover))
+                dkvm_handover_go_on(handover);
+        }
+        (void)dkvm_handover_restore(handover, "test");
+        _exit(0);
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    return WIFEXITED(status);
+}
+
+/* What the next guard does: it goes on if the guest runs, and gives back when that has ended. */
+static void recover(void)
+{
+    g_autoptr(DkvmHandover) handover = must_load();
+    gboolean running = handover->phase == DKVM_PHASE_RUNNING;
+
+    while (dkvm_handover_has_more(handover))
+        dkvm_handover_go_on(handover);
+    if (running)
+        is_tuned();
+    g_assert_true(dkvm_handover_restore(handover, "recovery"));
+    g_assert_cmpstr(handover->problems->str, ==, "");
+}
+
+static void kill_everywhere(gboolean worker)
+{
+    make_tuned_host();
+    g_assert_true(cycle());
+    g_autofree char *before = picture();
+    guint killed = 0;
+    gboolean more = TRUE;
+
+    for (guint32 i = 1; more; i++) {
+        kill_at = i;
+        kill_worker = worker;
+        gboolean lived = cycle();
+
+        killed += !lived;
+        kill_at = 0;
+        in_child(recover);
+        g_autofree char *after = picture();
+
+        g_assert_cmpstr(after, ==, before);
+        more = worker ? i < 115 : !lived;
+    }
+    g_test_message("killed at %u records", killed);
+    g_assert_true(worker ? killed == 0 : killed > 75);
+}
+
+static void test_kill_guard(void)
+{
+    kill_everywhere(FALSE);
+}
+
+static void test_kill_worker(void)
+{
+    kill_everywhere(TRUE);
+}
+
+/* ---- the guard -------------------------------------------------------------------------- */
+
+static void show_process(pid_t pid)
+{
+    g_autofree char *stat = g_strdup_printf("/proc/%d/stat", (int)pid);
+    g_autofree char *real = NULL;
+
+    g_assert_true(g_file_get_contents(stat, &real, NULL, NULL));
+    put(stat, real);
+}
+
+static pid_t start_guard(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(dkvm_guardian_run(UUID));
+    }
+    return pid;
+}
+
+/* Tells the guard WORD; with XML also waits for its answer. */
+static char *tell(const char *word, const char *xml)
+{
+    g_autofree char *message = g_strdup_printf("%s %d %" G_GUINT64_FORMAT, word, (int)getpid(),
+                                               dkvm_process_start(getpid()));
+    gint64 end = g_get_monotonic_time() + 5 * G_USEC_PER_SEC;
+    int fd = -1, channel;
+
+    do { /* until it listens */
+        channel = dkvm_channel_connect(UUID);
+        (void)poll(NULL, 0, channel < 0 ? 5 : 0);
+    } while (channel < 0 && g_get_monotonic_time() < end);
+    g_assert_cmpint(channel, >=, 0);
+    if (xml) {
+        fd = memfd_create("xml", MFD_CLOEXEC);
+        g_assert_cmpint(write(fd, xml, strlen(xml)), ==, (gssize)strlen(xml));
+    }
+    g_assert_true(dkvm_channel_send(channel, message, fd));
+    g_autofree char *accepted = dkvm_channel_receive(channel, 20000, NULL);
+
+    g_assert_cmpstr(accepted, ==, "accepted");
+    char *answer = xml ? dkvm_channel_receive(channel, 20000, NULL) : NULL;
+
+    (void)close(channel);
+    return answer;
+}
+
+/* Waits for FILE to have TEXT. */
+static void becomes(const char *path, const char *text)
+{
+    g_autofree char *file = at(path);
+    gint64 end = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+
+    for (;;) {
+        g_autofree char *now = read_word(file);
+
+        if (g_str_equal(now, text))
+            return;
+        if (g_get_monotonic_time() > end)
+            g_assert_cmpstr(now, ==, text);
+        (void)poll(NULL, 0, 5);
+    }
+}
+
+/* From now on the group's node can be held; before that nobody may, or nothing is handed over. */
+static void show_group(void)
+{
+    put_link("/dev/vfio/11", "/dev/null");
+}
+
+static void hide_group(void)
+{
+    g_autofree char *node = at("/dev/vfio/11");
+
+    (void)unlink(node); /* not /dev/null itself */
+    put("/dev/vfio/11", "");
+}
+
+/* A process that has the group's node open. */
+static pid_t start_qemu(void)
+{
+    pid_t pid = fork();
+    g_autofree char *group = at("/dev/vfio/11");
+
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            (void)pause();
+    }
+    g_autofree char *fd = g_strdup_printf("/proc/%d/fd/5", (int)pid);
+
+    put_link(fd, group);
+    show_process(pid);
+    return pid;
+}
+
+static void end_process(pid_t pid, int number)
+{
+    g_autofree char *folder = g_strdup_printf("%s/proc/%d", root, (int)pid);
+
+    g_assert_cmpint(kill(pid, number), ==, 0);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+    remove_tree(folder);
+}
+
+/* The whole life: nothing before "started", all after it, "started" answers at once, a guard that
+ * is killed in the middle is followed by one that goes on, all back after the release. */
+static void test_guard(void)
+{
+    make_tuned_host();
+    g_autofree char *before = picture_before();
+    g_autofree char *domain = domain_with(PINNED);
+
+    show_process(getpid());
+    pid_t guard = start_guard();
+    g_autofree char *answer = tell("prepare", domain);
+    g_assert_cmpstr(answer, ==, "ok ");
+    is_now(POLICY "2/scaling_governor", "powersave");
+    pid_t qemu = start_qemu();
+    show_group();
+    put("/systemd-is-broken", "");
+    gint64 begin = g_get_monotonic_time();
+    (void)tell("started", NULL);
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, G_USEC_PER_SEC);
+    becomes(POLICY "6/scaling_governor", "performance");
+    becomes(POLICY "2/scaling_governor", "performance");
+    (void)tell("reconnect", NULL); /* it hears */
+    end_process(guard, SIGKILL);
+    guard = start_guard();
+    (void)tell("look", NULL);
+    is_now(POLICY "2/scaling_governor", "performance");
+    end_process(qemu, SIGKILL);
+    g_autofree char *broken = at("/systemd-is-broken");
+    (void)g_remove(broken);
+    (void)tell("release", NULL);
+    becomes("/proc/irq/8/smp_affinity_list", "0-7");
+    becomes(POLICY "6/energy_performance_preference", "128");
+    g_assert_cmpint(waitpid(guard, NULL, 0), ==, guard);
+    hide_group();
+    g_autofree char *after = picture();
+    g_assert_cmpstr(after, ==, before);
+}
+
+static pid_t goes_on_qemu;
+
+static void begin_and_leave(void)
+{
+    DkvmHandover *handover = must_load();
+
+    g_assert_true(prepare(handover));
+    g_assert_true(
+        dkvm_handover_set_caller(handover, getppid(), dkvm_process_start(getppid()), NULL));
+    show_group();
+    g_assert_true(
+        dkvm_handover_set_running(handover, goes_on_qemu, dkvm_process_start(goes_on_qemu), NULL));
+    dkvm_handover_go_on(handover); /* the first of many */
+    is_now(POLICY "2/scaling_governor", "powersave");
+}
+
+/* Killed as soon as the guest runs: the next guard does what is left, without being told. */
+static void test_guard_goes_on(void)
+{
+    make_tuned_host();
+    show_process(getpid());
+    goes_on_qemu = start_qemu();
+    in_child((gconstpointer)begin_and_leave);
+    pid_t guard = start_guard();
+
+    becomes(POLICY "2/scaling_governor", "performance");
+    becomes(POLICY "4/scaling_governor", "performance");
+    becomes(POLICY "6/scaling_governor", "performance");
+    is_tuned();
+    end_process(guard, SIGKILL);
+    end_process(goes_on_qemu, SIGKILL);
+}
+
+/* What it is told while a write takes its time is heard afterwards, also if nobody waits any more:
+ * the hook has 900 ms. */
+static void test_guard_is_busy(void)
+{
+    make_tuned_host();
+    g_autofree char *before = picture_before();
+    g_autofree char *domain = domain_with(PINNED);
+
+    show_process(getpid());
+    put("/slow", "policy2/scaling_governor");
+    pid_t guard = start_guard();
+    g_autofree char *answer = tell("prepare", domain);
+    g_assert_cmpstr(answer, ==, "ok ");
+    pid_t qemu = start_qemu();
+    show_group();
+    (void)tell("started", NULL);
+    becomes(POLICY "2/energy_performance_preference", "performance"); /* the governor is next */
+    g_autofree char *message = g_strdup_printf("release %d %" G_GUINT64_FORMAT, (int)getpid(),
+                                               dkvm_process_start(getpid()));
+    int channel = dkvm_channel_connect(UUID);
+    g_assert_true(dkvm_channel_send(channel, message, -1));
+    (void)close(channel);
+    end_process(qemu, SIGKILL);
+    g_assert_cmpint(waitpid(guard, NULL, 0), ==, guard); /* well before it would by itself */
+    hide_group();
+    g_autofree char *after = picture();
+    g_assert_cmpstr(after, ==, before);
+}
+
+int main(int argc, char **argv)
+{
+    static const TuningTest tests[] = {{"kill-guard", test_kill_guard},
+                                       {"kill-worker", test_kill_worker},
+                                       {"guard", test_guard},
+                                       {"guard-goes-on", test_guard_goes_on},
+                                       {"guard-is-busy", test_guard_is_busy}};
+
+    return run_tests(argc, argv, tests, G_N_ELEMENTS(tests));
+}
