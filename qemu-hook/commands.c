@@ -319,8 +319,11 @@ static int tell(const DkvmWants *wants, const char *word)
 {
     g_autofree char *text = NULL;
 
-    if (dkvm_client_is_known(wants->uuid))
-        (void)dkvm_client_ask(wants->uuid, word, -1, FALSE, SHORT_MS, &text);
+    if (!dkvm_client_is_known(wants->uuid))
+        return 0;
+    if (g_str_equal(word, "release"))
+        dkvm_rundir_note_release(wants->uuid);
+    (void)dkvm_client_ask(wants->uuid, word, -1, FALSE, SHORT_MS, &text);
     return 0;
 }
 

@@ -215,6 +215,7 @@ static void on_prepare(Guard *guard, int client, int xml, pid_t caller, guint64 
         (void)answer(client, "no", text);
         return;
     }
+    dkvm_rundir_forget_release(guard->uuid);
     if (do_prepare(guard, client, xml, caller, start, &error)) {
         watch_caller(guard);
         /* Whoever did not hear it starts no VM. */
@@ -499,6 +500,7 @@ static void resume(Guard *guard)
             guard->qemu_gone = g_get_monotonic_time();
         dkvm_inhibitor_take(guard->handover);
     }
+    guard->released = !is_idle(guard) && dkvm_rundir_is_released(guard->uuid);
     look(guard);
 }
 

@@ -84,7 +84,8 @@ static void become(const char *path, char *const *environment, int out, pid_t pa
 
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)signal(SIGPIPE, SIG_DFL);
+    for (int number = 1; number < NSIG; number++)
+        (void)signal(number, SIG_DFL); /* refused for a few, which nobody can ignore */
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)

@@ -95,7 +95,7 @@ gboolean dkvm_rundir_make(const char *uuid, GError **error)
 
 void dkvm_rundir_clear(const char *uuid)
 {
-    static const char *const files[] = {"journal", "sock", "sock.new", "own", "lock"};
+    static const char *const files[] = {"journal", "sock", "sock.new", "own", "released", "lock"};
     g_autofree char *folder = dkvm_rundir_path(uuid, NULL);
 
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
@@ -104,6 +104,29 @@ void dkvm_rundir_clear(const char *uuid)
         (void)unlink(path);
     }
     (void)rmdir(folder);
+}
+
+void dkvm_rundir_note_release(const char *uuid)
+{
+    g_autofree char *path = dkvm_rundir_path(uuid, "released");
+    int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+gboolean dkvm_rundir_is_released(const char *uuid)
+{
+    g_autofree char *path = dkvm_rundir_path(uuid, "released");
+
+    return access(path, F_OK) == 0;
+}
+
+void dkvm_rundir_forget_release(const char *uuid)
+{
+    g_autofree char *path = dkvm_rundir_path(uuid, "released");
+
+    (void)unlink(path);
 }
 
 static int by_text(gconstpointer a, gconstpointer b)

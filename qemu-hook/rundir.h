@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The state of this boot, /run/dkvm (0700 root): a folder for each UUID with journal, lock and
- * socket, own/BDF, a file that says whose each taken device is, and hugepages (hugepages.h).  Every
- * path is made of a UUID or an address that was parsed, never of a name. */
+/* The state of this boot, /run/dkvm (0700 root): a folder for each UUID with journal, lock, socket
+ * and, at its end, released; own/BDF, a file that says whose each taken device is; hugepages
+ * (hugepages.h).  Every path is made of a UUID or an address that was parsed, never of a name. */
 #pragma once
 
 #include <glib.h>
@@ -26,6 +26,13 @@ gboolean dkvm_rundir_make(const char *uuid, GError **error);
 /* Takes away all that a guard makes in the folder of UUID, and the folder: nothing is handed over.
  */
 void dkvm_rundir_clear(const char *uuid);
+
+/* libvirt's "release" is written down before it is told, for a guard that is just being started
+ * anew and hears nothing yet.  Nothing is made for a UUID without a folder. */
+void dkvm_rundir_note_release(const char *uuid);
+gboolean dkvm_rundir_is_released(const char *uuid);
+/* Of an earlier run. */
+void dkvm_rundir_forget_release(const char *uuid);
 
 /* The UUIDs that have a folder, sorted; empty if there is none.  g_strfreev. */
 char **dkvm_rundir_list(void);

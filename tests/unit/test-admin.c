@@ -103,9 +103,14 @@ static void test_clean(void)
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    static const int ignored[] = {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGUSR1};
+    for (gsize i = 0; i < G_N_ELEMENTS(ignored); i++)
+        (void)signal(ignored[i], SIG_IGN);
     expect("exec grep -E '^Sig(Blk|Ign)' /proc/self/status", NULL);
-    g_assert_cmpstr(heard->str, ==, "SigBlk: 0000000000000000\nSigIgn: 0000000000000000\n");
+    /* 32 and 33 are libc's own: who started the tests may ignore them, and libc touches them not.
+     */
+    g_assert_true(
+        g_regex_match_simple("^SigBlk: 0{16}\nSigIgn: 0{7}[01][08]0{7}\n$", heard->str, 0, 0));
     expect("for f in /proc/$$/fd/*; do readlink $f && echo ${f##*/}; done\n"
            "tr '\\0' '\\n' </proc/$$/environ\n"
            "read p c s parent group rest </proc/$$/stat; [ $group = $$ ] && echo own group\n"

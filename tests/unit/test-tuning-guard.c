@@ -272,6 +272,54 @@ static void test_guard_goes_on(void)
     end_process(goes_on_qemu, SIGKILL);
 }
 
+/* Killed between prepare and the start, and libvirt gave up before the next guard could hear it. */
+static void leave_prepared(void)
+{
+    DkvmHandover *handover = must_load();
+
+    g_assert_true(prepare(handover));
+    g_assert_true(
+        dkvm_handover_set_caller(handover, getppid(), dkvm_process_start(getppid()), NULL));
+}
+
+static void test_guard_missed_release(void)
+{
+    make_tuned_host();
+    g_autofree char *before = picture_before();
+
+    show_process(getpid());
+    in_child((gconstpointer)leave_prepared);
+    dkvm_rundir_note_release(UUID);
+    pid_t guard = start_guard();
+
+    g_assert_cmpint(waitpid(guard, NULL, 0), ==, guard);
+    hide_group();
+    g_autofree char *after = picture();
+    g_assert_cmpstr(after, ==, before);
+}
+
+/* The release of an earlier run is none of this one. */
+static void test_guard_old_release(void)
+{
+    make_tuned_host();
+    g_autofree char *domain = domain_with(PINNED);
+
+    show_process(getpid());
+    g_assert_true(dkvm_rundir_make(UUID, NULL));
+    dkvm_rundir_note_release(UUID);
+    pid_t guard = start_guard();
+    g_autofree char *answer = tell("prepare", domain);
+
+    g_assert_cmpstr(answer, ==, "ok ");
+    end_process(guard, SIGKILL);
+    guard = start_guard();
+    (void)tell("reconnect", NULL);
+    g_autoptr(DkvmHandover) handover = dkvm_handover_peek(UUID, NULL);
+    g_assert_cmpint(handover->phase, ==, DKVM_PHASE_PREPARED);
+    (void)tell("release", NULL);
+    g_assert_cmpint(waitpid(guard, NULL, 0), ==, guard);
+}
+
 /* What it is told while a write takes its time is heard afterwards, also if nobody waits any more:
  * the hook has 900 ms. */
 static void test_guard_is_busy(void)
@@ -307,7 +355,9 @@ int main(int argc, char **argv)
                                        {"kill-worker", test_kill_worker},
                                        {"guard", test_guard},
                                        {"guard-goes-on", test_guard_goes_on},
-                                       {"guard-is-busy", test_guard_is_busy}};
+                                       {"guard-is-busy", test_guard_is_busy},
+                                       {"guard-missed-release", test_guard_missed_release},
+                                       {"guard-old-release", test_guard_old_release}};
 
     return run_tests(argc, argv, tests, G_N_ELEMENTS(tests));
 }
