@@ -287,6 +287,7 @@ static int run_tests(int argc, char **argv, const TuningTest *tests, gsize count
     root = g_build_filename(folder, "root", NULL);
     g_assert_true(g_setenv("DKVM_ROOT", root, TRUE));
     g_assert_true(g_setenv("INVOCATION_ID", "x", TRUE)); /* no worker becomes a guard */
+    (void)alarm(600); /* a guard that does not end is a failure, not a wait */
     g_test_init(&argc, &argv, NULL);
     dkvm_worker_act = tuning_kernel;
     g_autoptr(GTestDBus) bus = g_test_dbus_new(G_TEST_DBUS_NONE);
