@@ -43,13 +43,16 @@ static const char *who_else(const struct stat *st)
     return st->st_mode & (S_IWGRP | S_IWOTH) ? "others than root may write it" : NULL;
 }
 
-/* NULL: its programs may be run, or there is none. */
-static const char *why_not_folder(const char *path)
+/* NULL: its programs may be run.  THERE (may be NULL): FALSE if there is no such folder. */
+static const char *why_not_folder(const char *path, gboolean *there)
 {
     struct stat st;
 
-    if (lstat(path, &st) != 0)
-        return errno == ENOENT ? NULL : g_strerror(errno);
+    if (lstat(path, &st) != 0) {
+        if (there)
+            *there = errno != ENOENT;
+        return g_strerror(errno);
+    }
     return S_ISDIR(st.st_mode) ? who_else(&st) : "it is not a folder";
 }
 
@@ -73,9 +76,10 @@ static int by_bytes(gconstpointer a, gconstpointer b)
 static gboolean check_folder(DkvmPlan *plan, const char *folder)
 {
     g_autofree char *path = path_of(folder, NULL), *base = dkvm_path(BASE);
-    const char *of_base = why_not_folder(base), *of_path = why_not_folder(path);
+    gboolean there = TRUE;
+    const char *of_base = why_not_folder(base, NULL), *of_path = why_not_folder(path, &there);
 
-    if (!g_file_test(path, G_FILE_TEST_EXISTS) && !of_path)
+    if (!there)
         return FALSE;
     if (!of_base && !of_path)
         return TRUE;
@@ -158,9 +162,9 @@ static gboolean run(const DkvmHandover *handover, const DkvmAction *action, GErr
     g_autofree char *path = path_of(action->step->name, action->target);
     g_auto(GStrv) environment = environment_for(handover);
     Speaker speaker = {handover, action};
-    const char *why = why_not_folder(base);
+    const char *why = why_not_folder(base, NULL);
 
-    why = why ? why : why_not_folder(folder);
+    why = why ? why : why_not_folder(folder, NULL);
     why = why ? why : why_not(path);
     if (why) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "%s cannot be run: %s", path, why);

@@ -7,8 +7,10 @@
  * moment after is not excluded. The kernel's own users (nvidia_drm, nvidia_modeset, nvidia_uvm;
  * F04) hold all GPUs of that driver. Where the host keeps another one they stay, and only
  * unbindLock will do. */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/error.h"
 #include "lib/paths.h"
@@ -125,7 +127,13 @@ static void plan_module(DkvmPlan *plan)
 
 static char *look_module(DkvmHandover *handover, const DkvmAction *action)
 {
-    return g_strdup(is_loaded(action->target) ? LOADED : "");
+    g_autofree char *file = g_strconcat("/sys/module/", action->target, NULL);
+    g_autofree char *path = dkvm_path(file);
+    struct stat st;
+
+    if (stat(path, &st) == 0)
+        return g_strdup(LOADED);
+    return g_strdup(errno == ENOENT ? "" : DKVM_UNREADABLE);
 }
 
 /* How often MODULE is in use, as the kernel counts; "" unknown.  g_free. */
@@ -176,14 +184,6 @@ static char *lock_file(const char *bdf)
     return g_strconcat("/proc/driver/nvidia/gpus/", bdf, "/unbindLock", NULL);
 }
 
-static gboolean has_lock(const char *bdf)
-{
-    g_autofree char *file = lock_file(bdf);
-    g_autofree char *path = dkvm_path(file);
-
-    return g_file_test(path, G_FILE_TEST_EXISTS);
-}
-
 /* The file has "1" or "0", in some versions behind a name. */
 static char *look(DkvmHandover *handover, const DkvmAction *action)
 {
@@ -199,13 +199,47 @@ static char *look(DkvmHandover *handover, const DkvmAction *action)
     return g_strdup(locked ? "1" : "0");
 }
 
+static void refuse(DkvmPlan *plan, const DkvmDevice *device, const char *file,
+                   const DkvmDevice *other)
+{
+    dkvm_plan_refuse(plan,
+                     "Reserve the card for guests at boot (dkvm-iommu --reserve), or use another "
+                     "driver for it.",
+                     "%s is driven by nvidia, and this version of that driver cannot say whether "
+                     "it may be taken away (no %s); nor can the driver as a whole be idle, since "
+                     "the host keeps %s.",
+                     device->name, file, other->name);
+}
+
+/* Decided here for both steps, and looked at once: each device gets one of the proofs, or a
+ * refusal. */
+static void plan_proof(DkvmPlan *plan, const DkvmDevice *device, const DkvmDevice *other)
+{
+    g_autofree char *file = lock_file(device->name);
+    g_autofree char *path = dkvm_path(file);
+    struct stat st;
+
+    if (stat(path, &st) == 0)
+        dkvm_plan_add(plan, &dkvm_step_nvidia, device->name, "0", "1");
+    else if (errno != ENOENT)
+        dkvm_plan_refuse(plan, "Start the VM again; if that does not help, dmesg may say why.",
+                         "Whether nvidia's driver lets go of %s cannot be seen: %s: %s.",
+                         device->name, file, g_strerror(errno));
+    else if (other)
+        refuse(plan, device, file, other);
+    else
+        dkvm_plan_add(plan, &dkvm_step_nvidia_idle, device->name, "", IDLE);
+}
+
 static void plan(DkvmPlan *plan)
 {
+    const DkvmDevice *other = kept(plan);
+
     for (guint i = 0; i < plan->targets->len; i++) {
         const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
 
-        if (has_nvidia(device) && has_lock(device->name))
-            dkvm_plan_add(plan, &dkvm_step_nvidia, device->name, "0", "1");
+        if (has_nvidia(device))
+            plan_proof(plan, device, other);
     }
 }
 
@@ -242,29 +276,9 @@ const DkvmStep dkvm_step_nvidia = {
 
 /* ---- without it ------------------------------------------------------------------------- */
 
-/* For each device: what is asked is the same, but a second one may have come into use. */
-static void plan_idle(DkvmPlan *plan)
+/* plan_proof() has done it. */
+static void plan_nothing(DkvmPlan *plan)
 {
-    const DkvmDevice *other = kept(plan);
-
-    for (guint i = 0; i < plan->targets->len; i++) {
-        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
-
-        if (!has_nvidia(device) || has_lock(device->name))
-            continue;
-        if (!other) {
-            dkvm_plan_add(plan, &dkvm_step_nvidia_idle, device->name, "", IDLE);
-            continue;
-        }
-        g_autofree char *file = lock_file(device->name);
-        dkvm_plan_refuse(plan,
-                         "Reserve the card for guests at boot (dkvm-iommu --reserve), or use "
-                         "another driver for it.",
-                         "%s is driven by nvidia, and this version of that driver cannot say "
-                         "whether it may be taken away (no %s); nor can the driver as a whole be "
-                         "idle, since the host keeps %s.",
-                         device->name, file, other->name);
-    }
 }
 
 static char *look_idle(DkvmHandover *handover, const DkvmAction *action)
@@ -302,7 +316,7 @@ const DkvmStep dkvm_step_nvidia_idle = {
     .name = "nvidia-idle",
     .on_device = TRUE,
     .deadline = 1000,
-    .plan = plan_idle,
+    .plan = plan_nothing,
     .look = look_idle,
     .apply = apply_idle,
     .undo = undo_idle,

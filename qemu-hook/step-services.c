@@ -60,7 +60,12 @@ static gboolean is_planned(const DkvmPlan *plan, const char *unit)
 
 static void plan_unit(DkvmPlan *plan, const char *unit)
 {
-    if (!is_planned(plan, unit) && g_strcmp0(state_of(unit), ACTIVE) == 0)
+    const char *state = is_planned(plan, unit) ? INACTIVE : state_of(unit);
+
+    if (!state)
+        dkvm_plan_refuse(plan, "Start the VM again; if that does not help, start the host again.",
+                         "systemd does not say whether %s runs.", unit);
+    else if (g_str_equal(state, ACTIVE))
         dkvm_plan_add(plan, &dkvm_step_services, unit, ACTIVE, INACTIVE);
 }
 
@@ -73,7 +78,7 @@ static void plan_listed(DkvmPlan *plan, const char *unit)
                          "Take it out of \"services\" in /etc/dkvm/dkvm.conf, and write \"desktop "
                          "= stop\" if that is what is meant.",
                          "%s is the display manager of this host.", unit);
-    else if (!dkvm_bus_unit_exists(unit))
+    else if (state_of(unit) && !dkvm_bus_unit_exists(unit))
         dkvm_plan_note(plan, "This host has no unit %s, which \"services\" in dkvm.conf names.",
                        unit);
     else

@@ -363,6 +363,9 @@ static void refuse_in(const char *folder)
     remove_tree(parent);
     g_assert_cmpint(symlink("/tmp", parent), ==, 0);
     refused_for("it is not a folder");
+    g_assert_cmpint(g_unlink(parent), ==, 0);
+    g_assert_cmpint(symlink(parent, parent), ==, 0);
+    refused_for("it is not a folder");
 }
 
 static void test_refuse(void)

@@ -179,6 +179,16 @@ static void test_unknown(void)
     g_error_free(error);
 }
 
+/* A proof that cannot be looked for is not one that is not there. */
+static void test_unreadable(void)
+{
+    make_nvidia(FALSE);
+    put("/proc/driver/nvidia/gpus/" GPU, "");
+    g_autofree char *why = refusal();
+
+    g_assert_nonnull(strstr(why, "cannot be seen: " LOCK ": Not a directory."));
+}
+
 static void kill_with(gboolean lock)
 {
     gboolean lived = FALSE;
@@ -210,6 +220,7 @@ static void add(void)
     g_test_add_func("/nvidia/strangers", test_strangers);
     g_test_add_func("/nvidia/in-use", test_in_use);
     g_test_add_func("/nvidia/unknown", test_unknown);
+    g_test_add_func("/nvidia/unreadable", test_unreadable);
     g_test_add_func("/nvidia/kill", test_kill);
 }
 
