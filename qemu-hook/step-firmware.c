@@ -139,8 +139,12 @@ static gboolean undo(DkvmHandover *handover, const DkvmAction *action, GError **
 {
     g_autofree char *path = g_strconcat("/sys/bus/platform/drivers/", action->pre, "/bind", NULL);
     g_autoptr(GError) cause = NULL;
-    int result = dkvm_step_try(handover, action, DKVM_WORK_WRITE, path, action->target, &cause);
+    int result = ENODEV;
 
+    for (guint try = 0; try < 2 && (result == ENODEV || result == EBUSY); try++) {
+        g_clear_error(&cause);
+        result = dkvm_step_try(handover, action, DKVM_WORK_WRITE, path, action->target, &cause);
+    }
     if (result != 0 && result != ENODEV && result != EBUSY) {
         g_propagate_error(error, g_steal_pointer(&cause));
         return FALSE;

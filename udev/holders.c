@@ -36,7 +36,7 @@ static gboolean only_hangs_up(const char *subsystem)
 /* What ends or goes while it is looked at holds nothing. */
 static gboolean is_gone(int cause)
 {
-    return cause == ENOENT || cause == ESRCH || cause == ENODEV;
+    return cause == ENOENT || cause == ESRCH;
 }
 
 /* The next entry; NULL at the end, or where it cannot be read: then *COMPLETE becomes FALSE. */
@@ -50,13 +50,19 @@ static const struct dirent *next_entry(DIR *dir, gboolean *complete)
     return entry;
 }
 
+/* What sysfs says while a device is being removed; then its files are gone as well. */
+static gboolean is_removed(int dir, int cause)
+{
+    return cause == ENODEV && faccessat(dir, "dev", F_OK, 0) != 0;
+}
+
 static void add_node(int dir, GHashTable *nodes, gboolean *complete)
 {
     unsigned major_number, minor_number;
     char text[32], subsystem[64];
 
     if (dkvm_sysfs_line(dir, "dev", text, sizeof text) < 0) {
-        *complete = *complete && is_gone(errno);
+        *complete = *complete && (is_gone(errno) || is_removed(dir, errno));
         return;
     }
     if (!dkvm_parse_device_number(text, &major_number, &minor_number))

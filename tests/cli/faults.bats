@@ -18,7 +18,8 @@ prepare() {
     [ -c /dev/fuse ] || skip 'no /dev/fuse'
     export TOP SCRATCH=$PWD GPU DKVM_SEED
     GPU=$(dirname "$DKVM")/dkvm-gpu
-    DKVM_SEED=${DKVM_SEED:-$(git -C "$TOP" rev-parse --short=7 HEAD 2> /dev/null || echo 0)}
+    # The same faults each time; DKVM_LONG takes them all.
+    DKVM_SEED=${DKVM_SEED:-1}
 }
 
 # Mounts and processes of its own: nothing of it is left, however it ends.

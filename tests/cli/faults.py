@@ -4,7 +4,7 @@
 writes fail, block, or do nothing, and while system calls fail.
 
 usage: faults.py TEST     in namespaces of its own (mounts, processes); GPU (the program), FAKE (fake-sysfs), TOP and
-                          SCRATCH in the environment; DKVM_LONG=1: all of it, else a sample that moves with the commit
+                          SCRATCH in the environment; DKVM_LONG=1: all of it, else a sample, which DKVM_SEED (a hexadecimal number) moves
 """
 import collections
 import concurrent.futures
@@ -256,7 +256,7 @@ class Host:
 
 # What to do next, in the words of any message.
 NEXT = re.compile(r"start the VM again|start the host again|dkvm-gpu status|journalctl|run this as root|move it away|"
-                  r"\bEnd (it|them)\b|\bend (what|it)\b|Shut that VM down|correct|Install|Log out|Look for it|look at|check the|Reserve the|run this|is sysfs mounted|make it a dir|nothing confines|Look for a", re.I)
+                  r"\bEnd (it|them)\b|\bend (what|it)\b|Shut that VM down|correct|Install|Log out|Look for it|look at|check the|Reserve the|run this|is sysfs mounted|make it a dir|nothing confines|Look for a|make room", re.I)
 
 
 def refused(result, what, objects=(), causes=()):
@@ -333,7 +333,7 @@ def test_clean():
 
 
 def sample(every, size):
-    """All of them with DKVM_LONG, else SIZE of them, spread; they move with the commit."""
+    """All of them with DKVM_LONG, else SIZE of them, spread; DKVM_SEED moves them."""
     every = list(every)
     if LONG or len(every) <= size:
         return every
