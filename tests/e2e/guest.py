@@ -102,7 +102,7 @@ def smc(conn, facts, kernel, initrd):
         try:
             domain = define(conn, options, facts, vcpus,
                             f"<kernel>{kernel}</kernel><initrd>{initrd}</initrd>"
-                            "<cmdline>console=ttyS0 panic=-1 quiet loglevel=4</cmdline>")
+                            "<cmdline>console=ttyS0 no_timer_check panic=-1 quiet loglevel=4</cmdline>")
             xml = rig.definition(domain)
             domain.create()
             waited_for(domain, r"(?m)^DKVM end")
