@@ -317,6 +317,7 @@ our_worker() { # /proc/PID of the worker of this test's guard
     hook 0 release
 }
 
+# shellcheck disable=SC2016 # the programs are to see these
 @test "pre.d, post.d: in the plan, run by the guard, a failing one refuses the start" {
     host intel-comet-lake-rx6600
     domain "$(hostdev 03 00 0)" >domain.xml
@@ -459,7 +460,7 @@ huge() { # SIZE DEVICE-XML: a domain of 8 GiB in huge pages of that size
     says 'move the interrupts 9 from the CPUs 0-7 to 0-1'
     says 'host-cpus limits nothing: systemd does not run this host.'
     sed -n '/^After the start/,$p' out >later
-    ! grep -q 'vfio-pci' later
+    ! grep -q 'vfio-pci' later || fail 'a device, after the start'
     [ "$(grep -oE '^ +[0-9]+\.' out | tr -d ' .' | tr '\n' ' ')" = "$(seq -s ' ' "$(grep -cE '^ +[0-9]+\.' out)") " ]
     picture >after
     cmp before after

@@ -55,8 +55,8 @@ hook() {
     if grep -E 'NEEDED|INTERP' headers; then fail 'it needs a library'; fi
     # What it is linked from: its own objects, no library.
     make -C "$TOP" -nB HOOK_LDFLAGS=-static-pie B="$BATS_TEST_TMPDIR/b" "$BATS_TEST_TMPDIR/b/dkvm-hook" > commands
-    grep -- '-o [^ ]*/dkvm-hook ' commands > link
-    if grep -E ' -l[a-z]|\.a( |$)' link; then fail 'it links a library'; fi
+    grep -- '-o [^ ]*/dkvm-hook ' commands > linked
+    if grep -E ' -l[a-z]|\.a( |$)' linked; then fail 'it links a library'; fi
 }
 
 @test "--help and --version: on standard error" {
