@@ -506,8 +506,7 @@ def _():
         rig.need('  a "b": patched 20' in text and "qemu:///system: connected, 1 domains" in text, text)
 
 
-@rig.test("without systemd, libvirt's own hook starts it, as the user dkvm, once")
-def _():
+def started_by_hook():
     global CONN
     fresh()
     place, hook = rig.SCRATCH / "sbin", pathlib.Path("/etc/libvirt/hooks/daemon.d/50-dkvm-watchd")
@@ -540,5 +539,9 @@ def _():
         rig.wait(lambda: not running(), "it ends")
         shutil.rmtree("/run/dkvm-watchd", ignore_errors=True)
 
+
+# libvirtd runs its hooks where it runs itself; in the Debian 13 root are the libraries of libvirt, not of dkvm-watchd.
+if os.environ["DKVM_SUITE_ROOT"] == "/":
+    rig.test("without systemd, libvirt's own hook starts it, as the user dkvm, once")(started_by_hook)
 
 rig.run()
