@@ -173,7 +173,7 @@ static void look_into(int all, const char *name, GHashTable *nodes, GPtrArray *f
         *complete = *complete && is_gone(errno);
     (void)dkvm_parse_number(name, INT_MAX, &pid, NULL);
     while (dir && (entry = next_entry(dir, complete))) {
-        if (fstatat(fd, entry->d_name, &st, 0) != 0) {
+        if (!dkvm_sysfs_kind(fd, entry->d_name, &st)) {
             *complete = *complete && is_gone(errno);
             continue;
         }

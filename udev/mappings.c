@@ -82,25 +82,30 @@ static gboolean find_file(int process, const Area *area, struct stat *st)
     char name[64];
 
     (void)snprintf(name, sizeof name, "map_files/%" PRIx64 "-%" PRIx64, area->first, area->last);
-    if (fstatat(process, name, st, 0) == 0)
+    if (dkvm_sysfs_kind(process, name, st))
         return TRUE;
-    return *area->path == '/' && stat(area->path, st) == 0 && st->st_ino == area->inode &&
-           major(st->st_dev) == area->fs_major && minor(st->st_dev) == area->fs_minor;
+    return *area->path == '/' && dkvm_sysfs_kind(AT_FDCWD, area->path, st) &&
+           st->st_ino == area->inode && major(st->st_dev) == area->fs_major &&
+           minor(st->st_dev) == area->fs_minor;
 }
 
-/* SEEN has each file that is no device, as "MAJOR:MINOR:INODE". */
+/* SEEN has each file that is no device, as "MAJOR:MINOR:INODE", and each device that was told, with
+ * " PID": who maps one again and again takes no more of our time and memory. */
 static void tell_area(FILE *out, int process, const char *pid, const Area *area, GHashTable *seen)
 {
-    char key[64];
+    char key[64], told[96];
     struct stat st;
 
     (void)snprintf(key, sizeof key, "%x:%x:%" PRIu64, area->fs_major, area->fs_minor, area->inode);
-    if (area->inode == 0 || g_hash_table_contains(seen, key) || !find_file(process, area, &st))
+    (void)snprintf(told, sizeof told, "%s %s", key, pid);
+    if (area->inode == 0 || g_hash_table_contains(seen, key) || g_hash_table_contains(seen, told) ||
+        !find_file(process, area, &st))
         return;
     if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)) {
         g_hash_table_add(seen, g_strdup(key));
         return;
     }
+    g_hash_table_add(seen, g_strdup(told));
     (void)fprintf(out, "%s %u %u %d %s\n", pid, major(st.st_rdev), minor(st.st_rdev),
                   S_ISBLK(st.st_mode), area->path);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <linux/limits.h>
@@ -151,6 +152,22 @@ bool dkvm_sysfs_hex(int dir, const char *name, uint64_t max, uint64_t *value)
     char text[32];
 
     return dkvm_sysfs_line(dir, name, text, sizeof text) > 0 && dkvm_parse_hex(text, max, value);
+}
+
+bool dkvm_sysfs_kind(int dir, const char *name, struct stat *st)
+{
+    struct statx got = {0};
+
+    *st = (struct stat){0};
+    if (statx(dir, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &got) != 0)
+        return false;
+    st->st_dev = makedev(got.stx_dev_major, got.stx_dev_minor);
+    if (!(got.stx_mask & STATX_TYPE))
+        return true;
+    st->st_mode = got.stx_mode;
+    st->st_rdev = makedev(got.stx_rdev_major, got.stx_rdev_minor);
+    st->st_ino = got.stx_ino;
+    return true;
 }
 
 bool dkvm_sysfs_link_name(int dir, const char *name, char *buffer, size_t size)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* Reads at most SIZE - 1 bytes of NAME below the directory DIR (AT_FDCWD: as the path says) and
@@ -28,6 +29,13 @@ bool dkvm_parse_device_number(const char *text, unsigned *major_number, unsigned
 /* The last component of the target of the symbolic link NAME, as "driver" names its driver.
  * Returns false if there is no such link or the name does not fit. */
 bool dkvm_sysfs_link_name(int dir, const char *name, char *buffer, size_t size);
+
+/* What kind of file NAME (relative to DIR) is and, of a device, which: stat(2) without asking
+ * anybody for it.  A file server that does not answer is not waited for, and a user's own FUSE
+ * mount, of which root is told nothing (fuse_getattr() in fs/fuse/dir.c: EACCES, unless nothing is
+ * asked), is no error but a file of no kind: mode 0.  Fills mode, rdev, dev and ino, 0 where
+ * unknown.  FALSE with errno. */
+bool dkvm_sysfs_kind(int dir, const char *name, struct stat *st);
 
 /* Writes TEXT in one write(2), as sysfs wants it.  Returns 0 or an errno. */
 int dkvm_sysfs_write(int dir, const char *name, const char *text);

@@ -2,7 +2,9 @@
 /* udev/mappings.c: a process that has mapped a device and closed it, a real one. */
 #include <fcntl.h>
 #include <glib.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/sysmacros.h>
 
@@ -17,7 +19,8 @@ static void end_process(pid_t pid)
     (void)waitpid(pid, NULL, 0);
 }
 
-/* Maps NODE, which stands for the GPU's node; CLOSES it then or not.  0: it may not be used. */
+/* Maps NODE, which stands for the GPU's node, in two places; CLOSES it then or not.  0: it may not
+ * be used. */
 static pid_t start_mapper(const char *node, gboolean closes, const char *name)
 {
     int pair[2];
@@ -29,8 +32,10 @@ static pid_t start_mapper(const char *node, gboolean closes, const char *name)
 
     if (pid == 0) {
         int fd = open(node, O_RDWR);
-        void *area = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+        void *area = mmap(NULL, 3 * 4096L, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 
+        if (area != MAP_FAILED)
+            (void)munmap((char *)area + 4096, 4096);
         (void)prctl(PR_SET_NAME, name);
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (area == MAP_FAILED || getppid() != parent)
@@ -91,6 +96,77 @@ static void test_mapped(void)
     put(GPU "/drm/card1/dev", "1:5\n");
     g_autofree char *gone = users_text();
     g_assert_cmpstr(gone, ==, "");
+}
+
+/* However often it is mapped: what it costs to look is not up to whoever maps it. */
+static void test_twice(void)
+{
+    put_node("1:5\n");
+    pid_t pid = start_mapper("/dev/zero", TRUE, "renderer");
+
+    put_process(pid);
+    g_autoptr(DkvmMappings) mappings = dkvm_mappings_read();
+    g_assert_cmpuint(mappings->all->len, ==, 1);
+    g_assert_true(mappings->complete);
+    end_process(pid);
+}
+
+/* A process that has a folder open which a file server of USER serves, who never answers.  0: none
+ * can be made here. */
+static pid_t start_served(const char *user)
+{
+    g_autofree char *folder = g_dir_make_tmp("dkvm-served-XXXXXX", NULL);
+    int pair[2];
+    char byte = '-';
+
+    g_assert_cmpint(pipe(pair), ==, 0);
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        int fuse = open("/dev/fuse", O_RDWR);
+        g_autofree char *options =
+            g_strdup_printf("fd=%d,rootmode=40000,user_id=%s,group_id=%s", fuse, user, user);
+
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+            mount("dkvm-test", folder, "fuse", MS_NODEV | MS_NOSUID, options) == 0 &&
+            open(folder, O_PATH) >= 0)
+            byte = 'x';
+        (void)!write(pair[1], &byte, 1);
+        for (;;)
+            (void)pause();
+    }
+    g_assert_cmpint(read(pair[0], &byte, 1), ==, 1);
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+    (void)g_rmdir(folder);
+    if (byte == 'x')
+        return pid;
+    end_process(pid);
+    return 0;
+}
+
+/* A desktop has files of FUSE open (the document portal), which root may not even stat, and a
+ * server may be dead: neither is a reason to take a GPU for one that may be in use, or to wait. */
+static void test_served(void)
+{
+    static const char *const users[] = {"65534", "0"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(users); i++) {
+        put_node("1:5\n");
+        pid_t pid = start_served(users[i]);
+
+        if (pid == 0) {
+            g_test_skip("no FUSE can be mounted here");
+            return;
+        }
+        put_process(pid);
+        (void)alarm(20);
+        g_autofree char *text = users_text();
+        (void)alarm(0);
+        g_assert_cmpstr(text, ==, "");
+        end_process(pid);
+    }
 }
 
 /* Once, where it is open as well. */
@@ -217,6 +293,8 @@ static void test_nonsense(void)
 static void add(void)
 {
     g_test_add_func("/mappings/mapped", test_mapped);
+    g_test_add_func("/mappings/twice", test_twice);
+    g_test_add_func("/mappings/served", test_served);
     g_test_add_func("/mappings/open-too", test_open_too);
     g_test_add_func("/mappings/deleted", test_deleted);
     g_test_add_func("/mappings/drain", test_drain);
