@@ -127,11 +127,17 @@ static guint64 nodes_of(const xmlNode *domain, guint64 cell)
 
 /* ---- parts ------------------------------------------------------------------------------ */
 
+/* For each part the whole XML is looked through, so somebody's XML must not have any number. */
+static gboolean is_full(const DkvmWants *wants)
+{
+    return wants->memory->len > DKVM_MEMORY_PARTS;
+}
+
 static void add_cells(DkvmWants *wants, const xmlNode *domain, const xmlNode *numa)
 {
     guint64 next = 0;
 
-    for (xmlNode *cell = dkvm_xml_element(numa->children); cell;
+    for (xmlNode *cell = dkvm_xml_element(numa->children); cell && !is_full(wants);
          cell = dkvm_xml_element(cell->next)) {
         const char *id = dkvm_xml_get(cell, "id"), *text = dkvm_xml_get(cell, "memory");
 
@@ -172,7 +178,7 @@ static void add_module(DkvmWants *wants, const xmlNode *domain, const xmlNode *d
     g_array_append_val(wants->memory, part);
 }
 
-void dkvm_wants_read_memory(DkvmWants *wants, const xmlNode *domain)
+gboolean dkvm_wants_read_memory(DkvmWants *wants, const xmlNode *domain)
 {
     const xmlNode *devices = dkvm_xml_child(domain, "devices");
     const xmlNode *numa = dkvm_xml_child(dkvm_xml_child(domain, "cpu"), "numa");
@@ -184,13 +190,14 @@ void dkvm_wants_read_memory(DkvmWants *wants, const xmlNode *domain)
                               .nodes = nodes_of(domain, 0)};
 
         g_array_append_val(wants->memory, all);
-        return;
+        return TRUE;
     }
     /* With cells <memory> is the sum of them and of the modules (virDomainDefPostParseMemory). */
     add_cells(wants, domain, numa);
-    for (xmlNode *one = devices ? dkvm_xml_element(devices->children) : NULL; one;
-         one = dkvm_xml_element(one->next)) {
+    for (xmlNode *one = devices ? dkvm_xml_element(devices->children) : NULL;
+         one && !is_full(wants); one = dkvm_xml_element(one->next)) {
         if (dkvm_xml_is(one, "memory"))
             add_module(wants, domain, one);
     }
+    return !is_full(wants);
 }

@@ -5,5 +5,8 @@
 
 #include "qemu-hook/wants.h"
 
-/* Fills in WANTS->memory. */
-void dkvm_wants_read_memory(DkvmWants *wants, const xmlNode *domain);
+/* QEMU has at most 128 NUMA nodes (MAX_NODES) and 256 slots for modules (ACPI_MAX_RAM_SLOTS). */
+#define DKVM_MEMORY_PARTS 384
+
+/* Fills in WANTS->memory.  FALSE: there are more parts than that. */
+gboolean dkvm_wants_read_memory(DkvmWants *wants, const xmlNode *domain);

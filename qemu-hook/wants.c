@@ -230,7 +230,13 @@ DkvmWants *dkvm_wants_parse(const char *xml, gsize length, const DkvmConfig *con
     }
     if (!read_pins(wants, domain, error))
         return NULL;
-    dkvm_wants_read_memory(wants, domain);
+    if (!dkvm_wants_read_memory(wants, domain)) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_INPUT,
+                    "cannot read the domain: it has more than %d NUMA cells and memory modules; "
+                    "correct it",
+                    DKVM_MEMORY_PARTS);
+        return NULL;
+    }
     read_metadata(wants, domain, config);
     return g_steal_pointer(&wants);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/config.h"
+#include "lib/error.h"
 #include "qemu-hook/memory.h"
 #include "tests/unit/handover-host.h"
 
@@ -176,6 +177,40 @@ static void expect_part(const char *inside, const char *expected)
 #define MIB(number) "<memory unit='MiB'>" number "</memory>"
 #define ON(nodes) "<numatune><memory mode='strict' nodeset='" nodes "'/></numatune>"
 
+/* Whether a domain with so many is read. */
+static gboolean can_have(guint cells, guint modules)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GString) xml =
+        g_string_new("<domain><name>mac</name><uuid>11111111-2222-3333-4444-555555555555</uuid>"
+                     "<cpu><numa>");
+
+    for (guint i = 0; i < cells; i++)
+        g_string_append(xml, "<cell memory='1024'/>");
+    g_string_append(xml, "</numa></cpu><devices>");
+    for (guint i = 0; i < modules; i++)
+        g_string_append(xml, "<memory model='dimm'/>");
+    g_string_append(xml, "</devices></domain>");
+    g_autoptr(DkvmWants) wants = dkvm_wants_parse(xml->str, xml->len, NULL, &error);
+
+    if (wants) {
+        g_assert_cmpuint(wants->memory->len, ==, cells + modules);
+        return TRUE;
+    }
+    g_assert_error(error, DKVM_ERROR, DKVM_ERROR_INPUT);
+    g_assert_nonnull(strstr(error->message, "more than 384 NUMA cells and memory modules"));
+    return FALSE;
+}
+
+/* QEMU's most; beyond that the time it takes would be up to the author of the XML. */
+static void test_many(void)
+{
+    g_assert_true(can_have(128, 256));
+    g_assert_false(can_have(385, 0));
+    g_assert_false(can_have(1, 384));
+    g_assert_false(can_have(8000, 8000));
+}
+
 static void test_free_pages(void)
 {
     make_nodes();
@@ -270,6 +305,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     dkvm_worker_act = fake_kernel;
     g_test_add_func("/memory/parts", test_parts);
+    g_test_add_func("/memory/many", test_many);
     g_test_add_func("/memory/free-pages", test_free_pages);
     g_test_add_func("/memory/promised", test_promised);
     g_test_add_func("/memory/refused", test_refused);
