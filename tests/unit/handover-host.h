@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A host of files for test-handover.c: PCI devices with their drivers below a folder, and a kernel
- * that binds, unbinds, removes and rescans them when the worker writes where a real one would. */
+/* A host of files for the tests of hand-overs: PCI devices with their drivers below a folder, and a
+ * kernel that binds, unbinds, removes and rescans them when the worker writes where a real one
+ * would. */
 #pragma once
 
 #include <errno.h>
@@ -12,9 +13,54 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "lib/error.h"
+#include "qemu-hook/plan.h"
+#include "qemu-hook/rundir.h"
 #include "qemu-hook/step.h"
 
+#define UUID "11111111-2222-3333-4444-555555555555"
+
 static char *root;
+
+/* ---- hand-overs ------------------------------------------------------------------------- */
+
+static G_GNUC_UNUSED DkvmHandover *must_load_of(const char *uuid)
+{
+    GError *error = NULL;
+
+    g_assert_true(dkvm_rundir_make(uuid, &error));
+    g_assert_no_error(error);
+    DkvmHandover *handover = dkvm_handover_load(uuid, &error);
+
+    g_assert_no_error(error);
+    return handover;
+}
+
+static G_GNUC_UNUSED DkvmHandover *must_load(void)
+{
+    return must_load_of(UUID);
+}
+
+/* What the guard does with the domain XML at "prepare"; reasons to refuse are an error. */
+static G_GNUC_UNUSED gboolean hand_over(DkvmHandover *handover, const char *domain, GError **error)
+{
+    g_autoptr(DkvmConfig) config = dkvm_config_load(error);
+    g_autoptr(DkvmWants) wants =
+        config ? dkvm_wants_parse(domain, strlen(domain), config, error) : NULL;
+    g_autoptr(DkvmPlan) plan = wants ? dkvm_plan_new(wants, config, error) : NULL;
+
+    if (!plan)
+        return FALSE;
+    if (plan->refusals->len > 0) {
+        g_autofree char *text = dkvm_plan_reasons(plan);
+
+        g_set_error_literal(error, DKVM_ERROR, DKVM_ERROR_REFUSED, text);
+        return FALSE;
+    }
+    return dkvm_handover_begin(handover, wants->name, g_steal_pointer(&plan->devices),
+                               g_steal_pointer(&plan->actions), error) &&
+           dkvm_handover_prepare(handover, error);
+}
 
 /* ---- a host of files -------------------------------------------------------------------- */
 

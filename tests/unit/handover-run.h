@@ -9,24 +9,10 @@
 #include "qemu-hook/rundir.h"
 #include "tests/unit/handover-host.h"
 
-#define UUID "11111111-2222-3333-4444-555555555555"
-
 /* As XML. */
 static const char *vm_name = "mac";
 /* Its <metadata>. */
 static const char *vm_metadata = "";
-
-static DkvmHandover *must_load(void)
-{
-    GError *error = NULL;
-
-    g_assert_true(dkvm_rundir_make(UUID, &error));
-    g_assert_no_error(error);
-    DkvmHandover *handover = dkvm_handover_load(UUID, &error);
-
-    g_assert_no_error(error);
-    return handover;
-}
 
 /* The plan is of WANTS and CONFIG, which must outlive it. */
 static DkvmPlan *must_plan(DkvmWants **wants, DkvmConfig **config)

@@ -5,7 +5,6 @@
 #include "qemu-hook/hugepages.h"
 #include "tests/unit/handover-host.h"
 
-#define UUID "11111111-2222-3333-4444-555555555555"
 #define OTHER "99999999-2222-3333-4444-555555555555"
 #define POOL_NAME "node0/2048kB"
 #define POOL "/sys/devices/system/node/node0/hugepages/hugepages-2048kB"

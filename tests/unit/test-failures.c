@@ -11,7 +11,6 @@
 #include "qemu-hook/rundir.h"
 #include "tests/unit/handover-host.h"
 
-#define UUID "11111111-2222-3333-4444-555555555555"
 #define CONSOLE "/sys/class/vtconsole/vtcon1"
 
 static const char *const domain =
@@ -73,36 +72,9 @@ static int act(const char *part)
 
 /* ---- hand-overs ------------------------------------------------------------------------- */
 
-static DkvmHandover *must_load(void)
-{
-    GError *error = NULL;
-
-    g_assert_true(dkvm_rundir_make(UUID, &error));
-    g_assert_no_error(error);
-    DkvmHandover *handover = dkvm_handover_load(UUID, &error);
-
-    g_assert_no_error(error);
-    return handover;
-}
-
 static gboolean prepare(DkvmHandover *handover, GError **error)
 {
-    g_autoptr(DkvmConfig) config = dkvm_config_load(error);
-    g_autoptr(DkvmWants) wants =
-        config ? dkvm_wants_parse(domain, strlen(domain), config, error) : NULL;
-    g_autoptr(DkvmPlan) plan = wants ? dkvm_plan_new(wants, config, error) : NULL;
-
-    if (!plan)
-        return FALSE;
-    if (plan->refusals->len > 0) {
-        g_autofree char *text = dkvm_plan_reasons(plan);
-
-        g_set_error_literal(error, DKVM_ERROR, DKVM_ERROR_REFUSED, text);
-        return FALSE;
-    }
-    return dkvm_handover_begin(handover, wants->name, g_steal_pointer(&plan->devices),
-                               g_steal_pointer(&plan->actions), error) &&
-           dkvm_handover_prepare(handover, error);
+    return hand_over(handover, domain, error);
 }
 
 /* ---- F07, F15, F16: the text console ---------------------------------------------------- */

@@ -20,7 +20,6 @@
 #include "qemu-hook/users.h"
 #include "tests/unit/handover-host.h"
 
-#define UUID "11111111-2222-3333-4444-555555555555"
 #define OTHER "99999999-2222-3333-4444-555555555555"
 
 /* ---- pictures --------------------------------------------------------------------------- */
@@ -46,36 +45,9 @@ static const char *const domain =
     "<address domain='0x0000' bus='0x01' slot='0x00' function='0x0'/></source></hostdev>"
     "</devices></domain>";
 
-static DkvmHandover *must_load(void)
-{
-    GError *error = NULL;
-
-    g_assert_true(dkvm_rundir_make(UUID, &error));
-    g_assert_no_error(error);
-    DkvmHandover *handover = dkvm_handover_load(UUID, &error);
-
-    g_assert_no_error(error);
-    return handover;
-}
-
 static gboolean prepare(DkvmHandover *handover, GError **error)
 {
-    g_autoptr(DkvmConfig) config = dkvm_config_load(error);
-    g_autoptr(DkvmWants) wants =
-        config ? dkvm_wants_parse(domain, strlen(domain), config, error) : NULL;
-    g_autoptr(DkvmPlan) plan = wants ? dkvm_plan_new(wants, config, error) : NULL;
-
-    if (!plan)
-        return FALSE;
-    if (plan->refusals->len > 0) {
-        g_autofree char *text = dkvm_plan_reasons(plan);
-
-        g_set_error_literal(error, DKVM_ERROR, DKVM_ERROR_REFUSED, text);
-        return FALSE;
-    }
-    return dkvm_handover_begin(handover, wants->name, g_steal_pointer(&plan->devices),
-                               g_steal_pointer(&plan->actions), error) &&
-           dkvm_handover_prepare(handover, error);
+    return hand_over(handover, domain, error);
 }
 
 static const DkvmHandover *current;

@@ -54,18 +54,6 @@ static char *state(void)
 
 /* ---- hand-overs ------------------------------------------------------------------------- */
 
-static DkvmHandover *must_load(const char *uuid)
-{
-    GError *error = NULL;
-
-    g_assert_true(dkvm_rundir_make(uuid, &error));
-    g_assert_no_error(error);
-    DkvmHandover *handover = dkvm_handover_load(uuid, &error);
-
-    g_assert_no_error(error);
-    return handover;
-}
-
 /* 500 MiB in 250 huge pages. */
 static DkvmPlan *must_plan(DkvmWants **wants, DkvmConfig **config)
 {
@@ -126,7 +114,7 @@ static void test_there_and_back(void)
 
     make_options(ALL);
     g_autofree char *before = state(), *line = NULL;
-    g_autoptr(DkvmHandover) handover = must_load(UUID);
+    g_autoptr(DkvmHandover) handover = must_load();
 
     assert_planned("keep 250 huge pages free for the VM, having made 190 of them (node0/2048kB)");
     assert_planned("let BAR 0 of 0000:01:00.0 have 8192 MiB instead of 256 MiB");
@@ -149,7 +137,7 @@ static void test_off(void)
     make_options("");
     set_pages(300, 250, 0);
     g_autofree char *before = state();
-    g_autoptr(DkvmHandover) handover = must_load(UUID);
+    g_autoptr(DkvmHandover) handover = must_load();
 
     g_assert_true(prepare(handover, NULL));
     assert_pages(300, 250, 0);
@@ -189,7 +177,7 @@ static gboolean cycle(guint32 number)
     int status = 0;
 
     if (pid == 0) {
-        DkvmHandover *handover = must_load(UUID);
+        DkvmHandover *handover = must_load();
 
         current = handover;
         kill_at = number;
@@ -204,7 +192,7 @@ static gboolean cycle(guint32 number)
 
 static void recover(void)
 {
-    g_autoptr(DkvmHandover) handover = must_load(UUID);
+    g_autoptr(DkvmHandover) handover = must_load();
 
     assert_back(handover);
 }
@@ -246,7 +234,7 @@ static void test_running(void)
     GError *error = NULL;
 
     make_options("hugepages = allocate\n");
-    g_autoptr(DkvmHandover) handover = must_load(UUID);
+    g_autoptr(DkvmHandover) handover = must_load();
 
     g_assert_true(prepare(handover, &error));
     g_assert_no_error(error);
@@ -275,7 +263,7 @@ static void test_in_pieces(void)
     make_options(ALL);
     most_pages = 200;
     g_autofree char *before = state();
-    g_autoptr(DkvmHandover) handover = must_load(UUID);
+    g_autoptr(DkvmHandover) handover = must_load();
 
     g_assert_false(prepare(handover, &error));
     g_assert_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED);
@@ -330,7 +318,7 @@ static void test_bar_plan(void)
 static void test_bar_stays(void)
 {
     make_options("hugepages = allocate\nbar-size = largest\n");
-    g_autoptr(DkvmHandover) handover = must_load(UUID);
+    g_autoptr(DkvmHandover) handover = must_load();
 
     no_room = FALSE;
     g_assert_true(prepare(handover, NULL));
@@ -351,7 +339,7 @@ static void test_bar_no_room(void)
 
     make_options("hugepages = allocate\nbar-size = largest\n");
     g_autofree char *before = state();
-    g_autoptr(DkvmHandover) handover = must_load(UUID);
+    g_autoptr(DkvmHandover) handover = must_load();
 
     no_room = TRUE;
     g_assert_false(prepare(handover, &error));
@@ -389,7 +377,7 @@ static void test_reset_stays(void)
 {
     make_options("hugepages = allocate\nreset-method = bus\n");
     put(GPU "/reset_method", "device_specific bus");
-    g_autoptr(DkvmHandover) handover = must_load(UUID);
+    g_autoptr(DkvmHandover) handover = must_load();
 
     g_assert_true(prepare(handover, NULL));
     g_assert_false(dkvm_handover_restore(handover, "test"));

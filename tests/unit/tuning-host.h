@@ -14,7 +14,6 @@
 #include "qemu-hook/rundir.h"
 #include "tests/unit/fake-systemd.h"
 
-#define UUID "11111111-2222-3333-4444-555555555555"
 #define PINNED                                                                                     \
     "<cputune><vcpupin vcpu='0' cpuset='2-3'/><emulatorpin cpuset='0'/>"                           \
     "<vcpupin vcpu='1' cpuset='4-7,^5'/><vcpupin vcpu='2' cpuset='5'/></cputune>"
@@ -158,17 +157,6 @@ G_GNUC_UNUSED static void is_tuned(void)
     is_now("/sys/fs/cgroup/user.slice/AllowedCPUs", "03");
     is_now("/sys/fs/cgroup/system.slice/AllowedCPUs", "03");
     is_now("/sys/fs/cgroup/init.scope/AllowedCPUs", "03");
-}
-
-G_GNUC_UNUSED static DkvmHandover *must_load(void)
-{
-    GError *error = NULL;
-
-    g_assert_true(dkvm_rundir_make(UUID, &error));
-    DkvmHandover *handover = dkvm_handover_load(UUID, &error);
-
-    g_assert_no_error(error);
-    return handover;
 }
 
 static char *domain_with(const char *more)
