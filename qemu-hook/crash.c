@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "lib/file.h"
@@ -14,6 +13,7 @@
 #include "lib/paths.h"
 #include "qemu-hook/rundir.h"
 #include "qemu-hook/step.h"
+#include "udev/host-private.h"
 
 #define NOTE_MAX 4096
 #define GROUP "crash"
@@ -53,18 +53,33 @@ static gboolean write_note(const char *path, const char *text)
     return close(fd) == 0 && ok;
 }
 
+/* The first display of the hand-over. */
+static const DkvmTaken *display_of(const DkvmHandover *handover)
+{
+    for (guint i = 0; i < handover->devices->len; i++) {
+        const DkvmTaken *taken = g_ptr_array_index(handover->devices, i);
+        g_autofree char *path = g_strconcat(taken->sysfs, "/class", NULL);
+        g_autofree char *class_code = dkvm_host_text(path, 16);
+
+        if (class_code && g_str_has_prefix(class_code, "0x03"))
+            return taken;
+    }
+    return NULL;
+}
+
 void dkvm_crash_note(DkvmHandover *handover, const DkvmAction *action, const char *what)
 {
-    const DkvmTaken *taken = dkvm_handover_device(handover, action->target);
+    gboolean on_device = action->step->on_device;
+    const DkvmTaken *taken =
+        on_device ? dkvm_handover_device(handover, action->target) : display_of(handover);
     g_autofree char *path = note_path(handover->uuid), *boot = dkvm_boot_id();
-    struct utsname name = {0};
-
-    (void)uname(&name);
+    g_autofree char *kernel = dkvm_host_text("/proc/sys/kernel/osrelease", 128);
     g_autofree char *text = g_strdup_printf(
         "[" GROUP "]\nboot=%s\nkernel=%s\nstep=%s\nwhat=%s\ndevice=%s\nidentity=%s\n"
         "pre=%s\npost=%s\n",
-        boot, name.release, action->step->name, what, action->target, taken ? taken->identity : "",
-        action->pre, action->post);
+        boot, kernel ? g_strstrip(kernel) : "", action->step->name, what,
+        taken ? taken->bdf : action->target, taken ? taken->identity : "",
+        on_device ? action->pre : "", on_device ? action->post : "");
 
     make_folder();
     if (!write_note(path, text))
@@ -143,6 +158,9 @@ char *dkvm_crash_suspect(const DkvmHost *host, const DkvmDevice *device, char **
     g_autofree char *kernel = value(file, "kernel"), *identity = value(file, "identity");
     g_autofree char *step = value(file, "step"), *what = value(file, "what");
     g_autofree char *pre = value(file, "pre");
+    gboolean back = g_str_equal(what, "undo");
+    g_autofree char *which =
+        *pre ? g_strdup_printf(", %s %s", back ? "back to" : "away from", pre) : g_strdup("");
     g_autofree char *now = g_strdup_printf("0x%04x:0x%04x", device->id.vendor, device->id.device);
 
     if (g_strcmp0(kernel, host->kernel) != 0 || !g_str_equal(identity, now))
@@ -150,7 +168,6 @@ char *dkvm_crash_suspect(const DkvmHost *host, const DkvmDevice *device, char **
     *todo = g_strdup_printf("Use another kernel or driver for it; to try it again all the same, "
                             "remove %s.",
                             path);
-    return g_strdup_printf("The host died the last time %s (step %s, %s %s, kernel %s).",
-                           g_str_equal(what, "undo") ? "it was given back" : "it was handed over",
-                           step, g_str_equal(what, "undo") ? "back to" : "away from", pre, kernel);
+    return g_strdup_printf("The host died the last time it was %s (step %s%s, kernel %s).",
+                           back ? "given back" : "handed over", step, which, kernel);
 }

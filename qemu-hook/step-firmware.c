@@ -165,6 +165,7 @@ static char *text(const DkvmAction *action)
 const DkvmStep dkvm_step_firmware = {
     .name = "firmware",
     .property = "firmware",
+    .risky = TRUE, /* F13 */
     .deadline = 3000,
     .plan = plan,
     .look = look,

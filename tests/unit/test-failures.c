@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "lib/error.h"
+#include "qemu-hook/crash.h"
 #include "qemu-hook/plan.h"
 #include "qemu-hook/rundir.h"
 #include "tests/unit/handover-host.h"
@@ -23,6 +24,18 @@ static const char *const domain =
 
 static gboolean deaf;      /* the console takes the write and does nothing */
 static gboolean forbidden; /* a group is not viable */
+static const char *deadly; /* the write that the host would die of: its crash memory is kept */
+
+#define MEMORY "/var/lib/dkvm/doing-" UUID
+
+static void keep_memory(void)
+{
+    g_autofree char *from = at(MEMORY), *to = at("/memory");
+    g_autofree char *text = NULL;
+
+    if (g_file_get_contents(from, &text, NULL, NULL))
+        (void)g_file_set_contents(to, text, -1, NULL);
+}
 
 static int note_act(DkvmWorkKind kind, const char *a, const char *b)
 {
@@ -41,6 +54,8 @@ static int witness(DkvmWorkKind kind, const char *a, const char *b, char **text)
     *text = NULL;
     if (note_act(kind, a, b) != 0)
         return EIO;
+    if (deadly && kind == DKVM_WORK_WRITE && strstr(a, deadly))
+        keep_memory();
     if (kind == DKVM_WORK_GROUP)
         return forbidden ? EPERM : 0;
     if (kind == DKVM_WORK_MODULE) {
@@ -147,6 +162,43 @@ static void test_other_console(void)
     g_assert_true(prepare(handover, NULL));
     g_assert_cmpint(act("vtconsole"), ==, -1);
     g_assert_true(dkvm_handover_restore(handover, "test"));
+}
+
+/* The host dies while A is written: the next boot refuses the GPU and names STEP. */
+static void assert_remembered(const char *a, const char *step)
+{
+    g_autofree char *kept = at("/memory"), *said = g_strdup_printf("(step %s, kernel 6.1.0", step);
+    g_autofree char *text = NULL;
+    g_autoptr(GError) error = NULL;
+
+    make_host();
+    put_console("fb0", "0000:01:00.0");
+    put_frame_buffer("  fd000000-fd3fffff : efifb");
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    deadly = a; /* the worker begins with prepare */
+    g_assert_true(prepare(handover, NULL));
+    deadly = NULL;
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_assert_true(g_file_get_contents(kept, &text, NULL, NULL));
+    put("/proc/sys/kernel/random/boot_id", "a07e4\n");
+    put(MEMORY, text);
+    g_assert_cmpuint(dkvm_crash_recover(), ==, 1);
+    g_clear_pointer(&handover, dkvm_handover_free);
+    handover = must_load();
+    g_assert_false(prepare(handover, &error));
+    g_assert_nonnull(strstr(error->message, "0000:01:00.0: The host died the last time it was"));
+    g_assert_nonnull(strstr(error->message, said));
+}
+
+static void test_deadly_console(void)
+{
+    assert_remembered("vtcon1/bind", "console");
+}
+
+static void test_deadly_firmware(void)
+{
+    assert_remembered("efi-framebuffer.0/driver/unbind", "firmware");
 }
 
 /* ---- F13: the firmware's frame buffer --------------------------------------------------- */
@@ -388,6 +440,8 @@ int main(int argc, char **argv)
     dkvm_worker_act = witness;
     g_test_add_func("/failures/console", test_console);
     g_test_add_func("/failures/deaf-console", test_deaf_console);
+    g_test_add_func("/failures/deadly-console", test_deadly_console);
+    g_test_add_func("/failures/deadly-firmware", test_deadly_firmware);
     g_test_add_func("/failures/other-console", test_other_console);
     g_test_add_func("/failures/firmware-first", test_firmware_first);
     g_test_add_func("/failures/module", test_module);

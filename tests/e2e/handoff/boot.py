@@ -85,6 +85,8 @@ def shutdown_1():
     host.write("/etc/systemd/journald.conf.d/rig.conf", "[Journal]\nStorage=persistent\n")
     os.makedirs("/var/log/journal", exist_ok=True)
     host.must("systemctl", "restart", "systemd-journald")
+    # The unit that does this at boot is off in this guest.
+    host.must("journalctl", "--flush")
     run("rm", "/etc/systemd/system/libvirt-guests.service")
     host.must("systemctl", "daemon-reload")
     host.write("/etc/default/libvirt-guests", "ON_SHUTDOWN=shutdown\nSHUTDOWN_TIMEOUT=60\n")
@@ -106,7 +108,8 @@ def shutdown_1():
 def messages():
     """[(seconds, unit, text)] of the boot before."""
     found = []
-    for line in run("journalctl", "-b", "-1", "-o", "json", "--no-pager").text.splitlines():
+    for line in host.must("journalctl", "-q", "-b", "-1", "-o", "json", "--no-pager").splitlines():
+        need(line.startswith("{"), f"journalctl says: {line}")
         entry = json.loads(line)
         if isinstance(entry.get("MESSAGE"), str):
             found.append((int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6, entry.get("UNIT", entry.get("_SYSTEMD_UNIT", "")),
