@@ -30,6 +30,11 @@ faults() {
 }
 
 @test "there and back on a host that another process serves" { faults clean; }
+@test "no process but guard, worker and who reads /proc; no sleep (strace)" {
+    ! sanitized || skip 'the sanitizer starts threads'
+    faults frugal
+}
+
 @test "each write of prepare fails or does nothing: refused, said, nothing is left" { faults prepare; }
 @test "each write of release fails or does nothing: back by another way, or by restore" { faults release; }
 @test "each write blocks: refused in time, all else is back, the rest when it ends" { faults blocked; }

@@ -686,6 +686,53 @@ def test_calls():
     need(missed <= len(chosen) // 10, f"{missed} of {len(chosen)} were not reached")
 
 
+# ---- processes and sleep ------------------------------------------------------------------------
+
+WAITS = "nanosleep,clock_nanosleep,pause,poll,ppoll,select,pselect6,epoll_wait,epoll_pwait"
+
+
+def traced_lines(path):
+    with open(path) as file:
+        return file.read().splitlines()
+
+
+def other_children(lines):
+    """How many processes were made beside workers: one at a time, each waited for before the next."""
+    workers, count = set(re.findall(r'^(\d+) +prctl\(PR_SET_NAME, "dkvm-worker"', "\n".join(lines), re.M)), 0
+    alive = None
+    for line in lines:
+        made = re.search(r"\b(?:clone3?|v?fork)\b.* = (\d+)$", line)
+        if made and made.group(1) not in workers:
+            need(alive is None, f"{alive} was not waited for: {line}")
+            alive, count = made.group(1), count + 1
+        if alive and re.search(rf"\bwait4\b.* = {alive}$", line):
+            alive = None
+    need(alive is None and workers, f"workers {workers}, {alive} was not waited for")
+    return count
+
+
+def test_frugal():
+    """No program is started beside the guard, no process but its worker and one at a time that reads what others have
+    mapped; nobody sleeps: who waits waits for a file or a process."""
+    with Host() as host:
+        logs = [f"{host.state}/{name}" for name in ("guard", "there", "back")]
+        prefix = ["/usr/bin/strace", "-f", "-qq", "-e", "signal=none", "-e", f"trace=%process,prctl,{WAITS}", "-o"]
+        guard = Guard(host, [*prefix, logs[0]])
+        for operation, log in ("prepare", logs[1]), ("release", logs[2]):
+            need(host.hook(operation, [*prefix, log]) == (0, ""), operation)
+        host.comes_back(10, "release")
+        guard.end()
+        of_guard, *of_clients = map(traced_lines, logs)
+    need(not any(re.search(r"\b(clone3?|v?fork)\b", line) for lines in of_clients for line in lines), "a client forks")
+    every = of_guard + sum(of_clients, [])
+    programs = [line for line in every if "execve" in line]
+    need(len(programs) == 3, f"programs: {programs}")
+    waits = [line for line in every if re.search(rf"^\d+ +({WAITS.replace(',', '|')})\(", line)]
+    idle = [line for line in waits if not re.search(r" poll\(\[\{fd=\d", line)]
+    need(waits and not idle, f"waits for nothing: {idle}")
+    print(f"# {other_children(of_guard)} processes beside the worker, {len(waits)} waits")
+
+
 def main():
     make_template()
     try:
