@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# A GPU handed over and back on a real kernel with a real IOMMU, through a real libvirtd 9.0: the round that every
-# "make check" does.  handoff-*.bats have the rest.
+# A GPU handed over and back on a real kernel with a real IOMMU, through a real libvirtd 9.0: the short round, to begin
+# with after a change.  handoff-*.bats have the rest.
 
 load handoff.bash
 
