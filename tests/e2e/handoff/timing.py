@@ -48,10 +48,10 @@ def inside(seen, begin, end):
 
 
 def hooks(seen):
-    """[(begin, end)] of the runs of dkvm-hook, which becomes dkvm-gpu."""
+    """[(begin, end)] of the runs of libvirt's link to dkvm-hook, which becomes dkvm-gpu."""
     begun, found = {}, []
     for at, pid, _, what in seen:
-        if what.startswith("sched_process_exec:") and "/dkvm-hook" in what:
+        if what.startswith("sched_process_exec:") and "/50-dkvm" in what:
             begun[pid] = at
         elif what.startswith("sched_process_exit:") and pid in begun:
             found.append((begun.pop(pid), at))
