@@ -290,6 +290,27 @@ static gboolean set_irqs(DkvmConfig *config, GKeyFile *file, const char *group, 
     return TRUE;
 }
 
+/* "never" or "rescue", which turns *ON. */
+static gboolean set_rescue(GKeyFile *file, const char *group, const char *key, gboolean *on)
+{
+    g_autofree char *text = text_of(file, group, key);
+
+    if (strcmp(text, "never") != 0 && strcmp(text, "rescue") != 0)
+        return FALSE;
+    *on = strcmp(text, "rescue") == 0;
+    return TRUE;
+}
+
+static gboolean set_suspend(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
+{
+    return set_rescue(file, group, key, &config->suspend_rescue);
+}
+
+static gboolean set_reboot(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
+{
+    return set_rescue(file, group, key, &config->reboot_rescue);
+}
+
 static const struct Key {
     const char *group, *key, *allowed;
     Setter *set;
@@ -314,6 +335,8 @@ static const struct Key {
      set_governor},
     {"handoff", "host-cpus", "a list of CPUs such as 0-1,8-9, or nothing", set_host_cpus},
     {"handoff", "irqs", "leave or move", set_irqs},
+    {"handoff", "suspend", "never or rescue", set_suspend},
+    {"handoff", "reboot", "never or rescue", set_reboot},
     {"smc", "osk", "exactly 64 printable ASCII characters without a comma", set_osk},
 };
 

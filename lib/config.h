@@ -44,6 +44,8 @@ typedef struct {
     char *governor;           /* [handoff] governor, or NULL: keep (default) */
     DkvmNumbers *host_cpus;   /* [handoff] host-cpus, never empty; NULL (default): all */
     gboolean irqs_move;       /* [handoff] irqs = move; default leave */
+    gboolean suspend_rescue;  /* [handoff] suspend = rescue; default never */
+    gboolean reboot_rescue;   /* [handoff] reboot = rescue; default never */
 } DkvmConfig;
 
 /* Reads the configuration below the root prefix.  Returns a new object or NULL with

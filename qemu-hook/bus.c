@@ -336,7 +336,7 @@ gboolean dkvm_bus_end_session(const char *session, guint milliseconds, GError **
     return FALSE;
 }
 
-char *dkvm_bus_shutdown_blocker(void)
+char *dkvm_bus_blocker(const char *held)
 {
     g_autoptr(GDBusConnection) bus = dkvm_bus_has_systemd() ? connect_bus(NULL) : NULL;
     g_autoptr(GVariant) reply =
@@ -354,8 +354,44 @@ char *dkvm_bus_shutdown_blocker(void)
     while (g_variant_iter_next(all, "(&s&s&s&suu)", &what, &who, &why, &mode, &uid, &pid)) {
         g_auto(GStrv) parts = g_strsplit(what, ":", -1);
 
-        if (g_str_equal(mode, "block") && g_strv_contains((const char *const *)parts, "shutdown"))
+        if (g_str_equal(mode, "block") && !g_str_equal(who, "dkvm") &&
+            g_strv_contains((const char *const *)parts, held))
             return g_strdup_printf("%s (%s)", who, why);
     }
     return NULL;
+}
+
+/* ---- starting the host again ------------------------------------------------------------ */
+
+/* org.freedesktop.login1(5): SetWallMessage, ScheduleShutdown, CancelScheduledShutdown. */
+static gboolean call_logind(GDBusConnection *bus, const char *method, GVariant *arguments,
+                            GError **error)
+{
+    g_autoptr(GVariant) reply =
+        g_dbus_connection_call_sync(bus, LOGIND, LOGIND_PATH, LOGIND ".Manager", method, arguments,
+                                    NULL, G_DBUS_CALL_FLAGS_NONE, CALL_MS, NULL, error);
+
+    return reply != NULL;
+}
+
+gboolean dkvm_bus_reboot_in(guint seconds, const char *why, GError **error)
+{
+    GError *cause = NULL;
+    g_autoptr(GDBusConnection) bus = connect_bus(&cause);
+    guint64 when = (guint64)g_get_real_time() + (guint64)seconds * G_USEC_PER_SEC;
+
+    if (bus)
+        (void)call_logind(bus, "SetWallMessage", g_variant_new("(sb)", why, TRUE), NULL);
+    if (bus && call_logind(bus, "ScheduleShutdown", g_variant_new("(st)", "reboot", when), &cause))
+        return TRUE;
+    fail(error, "start the host again", cause);
+    return FALSE;
+}
+
+void dkvm_bus_cancel_reboot(void)
+{
+    g_autoptr(GDBusConnection) bus = connect_bus(NULL);
+
+    if (bus)
+        (void)call_logind(bus, "CancelScheduledShutdown", NULL, NULL);
 }

@@ -36,6 +36,11 @@ gboolean dkvm_bus_set_allowed_cpus(const char *unit, const char *cpus, GError **
  * DKVM_ERROR_REFUSED. */
 gboolean dkvm_bus_end_session(const char *session, guint milliseconds, GError **error);
 
-/* Who holds off a shutdown in block mode: "apt (installing packages)"; NULL: nobody, or logind
- * cannot be asked.  g_free. */
-char *dkvm_bus_shutdown_blocker(void);
+/* Who but dkvm holds off WHAT ("shutdown", "sleep") in block mode: "apt (installing packages)";
+ * NULL: nobody, or logind cannot be asked.  g_free. */
+char *dkvm_bus_blocker(const char *what);
+
+/* logind starts the host again after SECONDS, tells WHY to everybody who is logged in, and lets
+ * "shutdown -c" call it off.  Errors: DKVM_ERROR_HOST. */
+gboolean dkvm_bus_reboot_in(guint seconds, const char *why, GError **error);
+void dkvm_bus_cancel_reboot(void);

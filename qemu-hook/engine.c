@@ -49,11 +49,11 @@ static void note_late(DkvmHandover *handover, DkvmAction *action, GError **error
                 (int)action->late, where);
 }
 
-int dkvm_step_try(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
-                  const char *a, const char *b, GError **error)
+static int try_within(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
+                      const char *a, const char *b, guint milliseconds, GError **error)
 {
     g_autofree char *text = NULL;
-    int cause = dkvm_worker_do(handover->worker, kind, a, b, action->step->deadline, &text);
+    int cause = dkvm_worker_do(handover->worker, kind, a, b, milliseconds, &text);
 
     if (cause == DKVM_WORK_LATE)
         note_late(handover, (DkvmAction *)action, error);
@@ -64,6 +64,18 @@ int dkvm_step_try(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind
                     : text                  ? text
                                             : g_strerror(cause));
     return cause;
+}
+
+int dkvm_step_try(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
+                  const char *a, const char *b, GError **error)
+{
+    return try_within(handover, action, kind, a, b, action->step->deadline, error);
+}
+
+gboolean dkvm_step_work_within(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
+                               const char *a, const char *b, guint milliseconds, GError **error)
+{
+    return try_within(handover, action, kind, a, b, milliseconds, error) == 0;
 }
 
 gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,

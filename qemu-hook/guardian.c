@@ -19,6 +19,7 @@
 #include "qemu-hook/commands.h"
 #include "qemu-hook/inhibitor.h"
 #include "qemu-hook/plan.h"
+#include "qemu-hook/reboot.h"
 #include "qemu-hook/rundir.h"
 #include "qemu-hook/step.h"
 
@@ -128,12 +129,15 @@ static gboolean restore(Guard *guard, const char *reason)
     if (dkvm_handover_restore(handover, reason)) {
         if (handover->problems->len > 0)
             dkvm_log_warning("VM %s: given back, but: %s", handover->name, handover->problems->str);
+        dkvm_reboot_call_off(handover);
         must_begin_anew(guard);
         return TRUE;
     }
     guard->again = g_get_monotonic_time() + AGAIN_SECONDS * SECOND;
     dkvm_log_error("VM %s: not everything could be given back: %s", handover->name,
                    handover->problems->str);
+    if (!guard->leave && (guard->tries >= TRIES || dkvm_handover_is_wedged(handover)))
+        dkvm_reboot_ask(handover);
     return FALSE;
 }
 

@@ -13,6 +13,8 @@
 #include "udev/holders.h"
 
 #define NUMBER_SIZE 24
+#define MAY_SUSPEND "suspend"
+#define MAY_REBOOT "reboot"
 
 const char *dkvm_phase_name(DkvmPhase phase)
 {
@@ -99,6 +101,8 @@ static void replay_device(DkvmHandover *handover, const DkvmRecord *record)
     taken->group = (int)g_ascii_strtoll(record->field[3], NULL, 10);
     taken->how =
         (DkvmTakenHow)CLAMP(g_ascii_strtoll(record->field[4], NULL, 10), 0, DKVM_TAKEN_ALONG);
+    taken->may_suspend = g_str_equal(record->field[5], MAY_SUSPEND);
+    taken->may_reboot = g_str_equal(record->field[6], MAY_REBOOT);
     g_ptr_array_add(handover->devices, taken);
 }
 
@@ -324,7 +328,9 @@ gboolean dkvm_handover_begin(DkvmHandover *handover, const char *name, GPtrArray
         (void)g_snprintf(group, sizeof group, "%d", taken->group);
         (void)g_snprintf(how, sizeof how, "%d", (int)taken->how);
         if (dkvm_journal_append(handover->journal, error, DKVM_RECORD_DEVICE, taken->bdf,
-                                taken->identity, taken->sysfs, group, how, NULL) == 0)
+                                taken->identity, taken->sysfs, group, how,
+                                taken->may_suspend ? MAY_SUSPEND : "",
+                                taken->may_reboot ? MAY_REBOOT : "", NULL) == 0)
             return FALSE;
     }
     return TRUE;

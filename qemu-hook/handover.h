@@ -20,6 +20,8 @@ typedef struct {
     char *sysfs;    /* without the root prefix */
     int group;
     DkvmTakenHow how;
+    gboolean may_suspend; /* the host, if it does not come back (dkvm.conf at the start) */
+    gboolean may_reboot;
     gboolean was_reset; /* by us, to bring it back */
 } DkvmTaken;
 
@@ -67,6 +69,7 @@ typedef struct DkvmHandover {
     guint64 caller_start, qemu_start;
     gboolean was_prepared;   /* libvirt may have had the devices */
     gboolean libvirt_silent; /* it was asked something and did not answer in time */
+    gboolean slept;          /* the host was suspended, to bring a device back */
     int inhibitor;           /* descriptor from logind, -1: none */
     GString *rescues;        /* sentences about what came back, but not by itself */
     GString *problems; /* sentences about what could not be put back, or was not ours any more */

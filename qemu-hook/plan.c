@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "lib/error.h"
+#include "qemu-hook/bus.h"
+#include "qemu-hook/sleep.h"
 #include "qemu-hook/step.h"
 #include "udev/sysfs.h"
 #include "udev/verdict.h"
@@ -144,6 +146,12 @@ static void find_targets(DkvmPlan *plan)
     g_ptr_array_sort(plan->targets, by_rank);
 }
 
+/* A GPU whose driver is to come back. */
+static gboolean is_display_of_host(const DkvmDevice *device)
+{
+    return dkvm_device_is_gpu(device) && device->driver && !dkvm_driver_lets_go(device->driver);
+}
+
 static void list_devices(DkvmPlan *plan)
 {
     for (guint i = 0; i < plan->targets->len; i++) {
@@ -158,6 +166,10 @@ static void list_devices(DkvmPlan *plan)
         taken->how = !one           ? DKVM_TAKEN_ALONG
                      : one->managed ? DKVM_TAKEN_MANAGED
                                     : DKVM_TAKEN_UNMANAGED;
+        if (is_display_of_host(device)) {
+            taken->may_suspend = plan->config->suspend_rescue && dkvm_sleep_is_possible();
+            taken->may_reboot = plan->config->reboot_rescue && dkvm_bus_has_systemd();
+        }
         g_ptr_array_add(plan->devices, taken);
     }
 }

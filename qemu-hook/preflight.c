@@ -11,6 +11,7 @@
 #include "qemu-hook/crash.h"
 #include "qemu-hook/memory.h"
 #include "qemu-hook/services.h"
+#include "qemu-hook/sleep.h"
 #include "qemu-hook/step.h"
 #include "qemu-hook/users.h"
 #include "udev/host-private.h"
@@ -61,6 +62,27 @@ static void check_hints(DkvmPlan *plan)
                 dkvm_plan_note(plan, "%s: %s%s%s", device->name, reason->text,
                                reason->todo ? " " : "", reason->todo ? reason->todo : "");
         }
+    }
+}
+
+/* What a GPU that does not come back would cost, if dkvm.conf says so (facts/handoff.md D.6). */
+static void check_rescue(DkvmPlan *plan)
+{
+    if (plan->config->suspend_rescue && !dkvm_sleep_is_possible())
+        dkvm_plan_note(plan, "suspend = rescue has no effect: this host cannot suspend to memory "
+                             "and wake itself up.");
+    if (plan->config->reboot_rescue && !dkvm_bus_has_systemd())
+        dkvm_plan_note(plan, "reboot = rescue has no effect: systemd does not run this host.");
+    for (guint i = 0; i < plan->devices->len; i++) {
+        const DkvmTaken *taken = g_ptr_array_index(plan->devices, i);
+
+        if (taken->may_suspend || taken->may_reboot)
+            dkvm_plan_note(plan, "%s: if it does not come back after the VM, the host is %s.",
+                           taken->bdf,
+                           !taken->may_reboot    ? "suspended for some seconds"
+                           : !taken->may_suspend ? "started again"
+                                                 : "suspended for some seconds, and started again "
+                                                   "if that does not help");
     }
 }
 
@@ -161,7 +183,7 @@ static void check_created(DkvmPlan *plan, const Users *users)
 static void check_blocker(DkvmPlan *plan, const Users *users)
 {
     g_autofree char *blocker =
-        users->desktop->len > 0 && plan->config->desktop_stop ? dkvm_bus_shutdown_blocker() : NULL;
+        users->desktop->len > 0 && plan->config->desktop_stop ? dkvm_bus_blocker("shutdown") : NULL;
 
     if (blocker)
         dkvm_plan_refuse(plan, "Let it finish first.",
@@ -273,6 +295,7 @@ void dkvm_preflight(DkvmPlan *plan)
 {
     check_verdicts(plan);
     check_hints(plan);
+    check_rescue(plan);
     check_left(plan);
     check_holders(plan);
     dkvm_memory_check(plan);

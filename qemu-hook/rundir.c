@@ -95,7 +95,8 @@ gboolean dkvm_rundir_make(const char *uuid, GError **error)
 
 void dkvm_rundir_clear(const char *uuid)
 {
-    static const char *const files[] = {"journal", "sock", "sock.new", "own", "released", "lock"};
+    static const char *const files[] = {"journal",  "sock",   "sock.new", "own",
+                                        "released", "reboot", "lock"};
     g_autofree char *folder = dkvm_rundir_path(uuid, NULL);
 
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {

@@ -8,6 +8,9 @@
 
 #include "lib/error.h"
 #include "lib/paths.h"
+#include "qemu-hook/bus.h"
+#include "qemu-hook/rundir.h"
+#include "qemu-hook/sleep.h"
 #include "qemu-hook/step.h"
 #include "qemu-hook/steplog.h"
 #include "qemu-hook/users.h"
@@ -162,11 +165,50 @@ static gboolean note_rescue(DkvmHandover *handover, const DkvmAction *action, co
     return TRUE;
 }
 
-/* Resets it, then takes it away and finds it anew; after each its driver is asked again. */
+/* Another VM would lose what it has. */
+static gboolean is_only_one(const DkvmHandover *handover)
+{
+    g_auto(GStrv) uuids = dkvm_rundir_list();
+
+    for (char **uuid = uuids; *uuid; uuid++) {
+        g_autofree char *journal = dkvm_rundir_path(*uuid, "journal");
+
+        if (!g_str_equal(*uuid, handover->uuid) && access(journal, F_OK) == 0)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* The host sleeps and the card with it, once for a hand-over, if dkvm.conf said so at its start. */
+static gboolean sleep_once(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    const DkvmTaken *taken = dkvm_handover_device(handover, action->target);
+    g_autofree char *blocker = NULL;
+
+    if (!taken || !taken->may_suspend || handover->slept)
+        return FALSE;
+    blocker = is_only_one(handover) ? dkvm_bus_blocker("sleep") : g_strdup("another VM");
+    if (blocker) {
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                    "the host is not suspended to bring %s back: %s stands in the way",
+                    action->target, blocker);
+        return FALSE;
+    }
+    handover->slept = TRUE;
+    dkvm_step_log(handover->uuid, action, TRUE, "the host is suspended for some seconds");
+    if (!dkvm_step_work_within(handover, action, DKVM_WORK_SLEEP, NULL, NULL, DKVM_SLEEP_MS, error))
+        return FALSE;
+    g_autofree char *now = dkvm_driver_of(handover, action->target);
+
+    return (now || scan_again(handover, action, error)) && probe_again(handover, action, error);
+}
+
+/* Resets it, then takes it away and finds it anew, then lets the host sleep; after each its driver
+ * is asked again. */
 static gboolean rescue(DkvmHandover *handover, const DkvmAction *action, gboolean lost,
                        GError **error)
 {
-    g_autoptr(GError) cause = NULL;
+    g_autoptr(GError) cause = NULL, found_cause = NULL, sleep_cause = NULL;
 
     /* A reset would save and restore the registers as they are: without the windows. */
     if (!lost && reset_once(handover, action, &cause)) {
@@ -178,12 +220,19 @@ static gboolean rescue(DkvmHandover *handover, const DkvmAction *action, gboolea
         g_propagate_error(error, g_steal_pointer(&cause));
         return FALSE;
     }
-    if (!find_anew(handover, action, error))
-        return FALSE;
-    if (!is_back(handover, action) && !probe_again(handover, action, error))
-        return FALSE;
-    return !is_back(handover, action) ||
-           note_rescue(handover, action, "taken from the bus and found anew");
+    gboolean found = find_anew(handover, action, &found_cause) &&
+                     (is_back(handover, action) || probe_again(handover, action, &found_cause));
+
+    if (found && is_back(handover, action))
+        return note_rescue(handover, action, "taken from the bus and found anew");
+    if (action->late == 0 && sleep_once(handover, action, &sleep_cause) &&
+        is_back(handover, action))
+        return note_rescue(handover, action, "suspended, with the whole host, and woken up");
+    if (sleep_cause)
+        dkvm_step_problem(handover, action, "%s", sleep_cause->message);
+    if (!found)
+        g_propagate_error(error, g_steal_pointer(&found_cause));
+    return found;
 }
 
 static gboolean undo_unbind(DkvmHandover *handover, const DkvmAction *action, GError **error)

@@ -56,6 +56,10 @@ extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_post, 
 gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
                         const char *a, const char *b, GError **error);
 
+/* The same within MILLISECONDS. */
+gboolean dkvm_step_work_within(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
+                               const char *a, const char *b, guint milliseconds, GError **error);
+
 /* A sentence without a dot for handover->problems and the log: undone, but not as it should be. */
 void dkvm_step_problem(DkvmHandover *handover, const DkvmAction *action, const char *format, ...)
     G_GNUC_PRINTF(3, 4);

@@ -386,7 +386,7 @@ cells() { # COLUMN
 is_test() { # FILE NAME
     local word
     case $1 in
-    tests/unit/test-tuning*.c) grep -qF "{\"${2#/tuning/}\", test_" "$TOP/$1" ;; # run_tests() puts /tuning/ before
+    tests/unit/test-tuning*.c | tests/unit/test-reboot.c) grep -qF "{\"${2#/tuning/}\", test_" "$TOP/$1" ;; # run_tests() puts /tuning/ before
     tests/unit/*.c) grep -qF "g_test_add_func(\"$2\"," "$TOP/$1" ;;
     tests/*.bats) grep -qF "@test \"$2\" {" "$TOP/$1" ;;
     tests/e2e/handoff/cases.py)

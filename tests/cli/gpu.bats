@@ -450,6 +450,24 @@ huge() { # SIZE DEVICE-XML: a domain of 8 GiB in huge pages of that size
     says '0000:03:00.0 is with vfio-pci before the VM starts'
 }
 
+@test "plan: what a GPU that does not come back would cost the host" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    printf '[handoff]\ndomains = all\nsuspend = rescue\nreboot = rescue\n' >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    gpu 0 plan --xml domain.xml
+    says 'suspend = rescue has no effect'
+    says 'reboot = rescue has no effect'
+    mkdir -p "$DKVM_ROOT/sys/power" "$DKVM_ROOT/sys/class/rtc/rtc0"
+    echo 'freeze mem' >"$DKVM_ROOT/sys/power/state"
+    echo 's2idle [deep]' >"$DKVM_ROOT/sys/power/mem_sleep"
+    : >"$DKVM_ROOT/sys/class/rtc/rtc0/wakealarm"
+    gpu 0 plan --xml domain.xml
+    says '0000:03:00.0: if it does not come back after the VM, the host is suspended for some seconds.'
+    printf '[handoff]\ndomains = all\n' >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    gpu 0 plan --xml domain.xml
+    ! grep -q 'does not come back' out || fail 'not asked for'
+}
+
 @test "plan: what is done after the start is said apart; nothing of it is written" {
     host intel-comet-lake-rx6600 'file /sys/devices/system/cpu/online 0-7' \
         'file /sys/devices/system/cpu/cpufreq/policy2/affected_cpus 2' \

@@ -217,10 +217,10 @@ def os_list():
                   "macOS 14 Sonoma (macos14)", "macOS 26 Tahoe (macos26)"):
         need(label in labels, f"no '{label}' in {labels}")
     need(not any("El Capitan" in label for label in labels), "El Capitan is older than ten years")
-    desktop.tick(manager.old_systems())
+    desktop.tick(manager.old_systems(wizard, "macos"))
     labels = manager.search_os(wizard, "os x 10.11")
     need("OS X 10.11 El Capitan (macos10.11)" in labels, f"no El Capitan in {labels}")
-    desktop.tick(manager.old_systems(), False)
+    desktop.tick(manager.old_systems(wizard, "os x 10.11"), False)
     desktop.key("Escape")
     manager.cancel(wizard)
     manager.no_dialog()

@@ -139,8 +139,14 @@ class VirtManager:
         self._forward(wizard)
         return wizard
 
-    def old_systems(self):
-        return self._app.get("check box", "include-eol")
+    def old_systems(self, wizard, words):
+        """The box below the list of what WORDS find, which is opened again if it was closed."""
+        def shown():
+            box = self._app.find("check box", "include-eol")
+            if not box:
+                self.search_os(wizard, words)
+            return box
+        return self.wait(shown, "no box for old systems")
 
     def cancel(self, wizard):
         self._press(wizard.get("push button", "Cancel"), lambda: not wizard.showing, "the wizard stays")

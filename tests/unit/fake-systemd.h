@@ -24,7 +24,12 @@ static const char fake_xml[] =
     "<property name='AllowedCPUs' type='ay' access='read'/></interface>"
     "<interface name='org.freedesktop.login1.Manager'><method name='Inhibit'>"
     "<arg type='s' direction='in'/><arg type='s' direction='in'/><arg type='s' direction='in'/>"
-    "<arg type='s' direction='in'/><arg type='h' direction='out'/></method></interface></node>";
+    "<arg type='s' direction='in'/><arg type='h' direction='out'/></method>"
+    "<method name='SetWallMessage'><arg type='s' direction='in'/><arg type='b' direction='in'/>"
+    "</method><method name='ScheduleShutdown'><arg type='s' direction='in'/>"
+    "<arg type='t' direction='in'/></method><method name='CancelScheduledShutdown'/>"
+    "<method name='ListInhibitors'><arg type='a(ssssuu)' direction='out'/></method>"
+    "</interface></node>";
 
 static const char *const fake_units[][3] = {{"user.slice", "user_2eslice", "Slice"},
                                             {"system.slice", "system_2eslice", "Slice"},
@@ -94,6 +99,31 @@ static void fake_inhibit(GDBusMethodInvocation *call)
     g_dbus_method_invocation_return_value_with_unix_fd_list(call, g_variant_new("(h)", 0), list);
 }
 
+/* The file "inhibitors" has "WHAT WHO MODE", "logind" gets what was asked for.  TRUE: it was one of
+ * these. */
+static gboolean fake_shutdown(const char *method, GVariant *arguments, GDBusMethodInvocation *call)
+{
+    g_autofree char *log = at("/logind"), *old = read_word(log), *file = at("/inhibitors");
+    g_autofree char *text = read_word(file), *said = g_variant_print(arguments, FALSE);
+    g_auto(GStrv) words = g_strsplit(text, " ", 3);
+    GVariantBuilder list;
+
+    if (g_str_equal(method, "ListInhibitors")) {
+        g_variant_builder_init(&list, G_VARIANT_TYPE("a(ssssuu)"));
+        if (g_strv_length(words) == 3)
+            g_variant_builder_add(&list, "(ssssuu)", words[0], words[1], "test", words[2], 0, 1);
+        g_dbus_method_invocation_return_value(call, g_variant_new("(a(ssssuu))", &list));
+        return TRUE;
+    }
+    if (!g_str_equal(method, "SetWallMessage") && !strstr(method, "Shutdown"))
+        return FALSE;
+    g_autofree char *now = g_strdup_printf("%s%s%s%s", old, *old ? "; " : "", method, said);
+
+    g_assert_true(g_file_set_contents(log, now, -1, NULL));
+    g_dbus_method_invocation_return_value(call, NULL);
+    return TRUE;
+}
+
 static void fake_call(GDBusConnection *bus, const char *sender, const char *path,
                       const char *interface, const char *method, GVariant *arguments,
                       GDBusMethodInvocation *call, gpointer unused)
@@ -105,6 +135,8 @@ static void fake_call(GDBusConnection *bus, const char *sender, const char *path
         fake_inhibit(call);
         return;
     }
+    if (fake_shutdown(method, arguments, call))
+        return;
     g_variant_get_child(arguments, 0, "&s", &unit);
     for (gsize i = 0; i < G_N_ELEMENTS(fake_units) && !fake_is_broken(); i++) {
         g_autofree char *object = g_strconcat(FAKE_UNITS, fake_units[i][1], NULL);

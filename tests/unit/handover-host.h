@@ -223,8 +223,8 @@ G_GNUC_UNUSED static void add_picture(GString *text, const char *path)
 
 /* ---- its kernel: runs in the worker ------------------------------------------------------ */
 
-/* The function BDF does not take a driver before HOW: it is reset ("reset"), or
- * found anew ("rescan"). */
+/* The function BDF does not take a driver before HOW: it is reset ("reset"), found anew ("rescan"),
+ * or has slept ("sleep"). */
 static G_GNUC_UNUSED void put_stubborn(const char *bdf, const char *how)
 {
     g_autofree char *path = g_strconcat("/sys/devices/pci0000:00/", bdf, "/stubborn", NULL);
@@ -310,10 +310,22 @@ static int fake_rescan(void)
     g_autofree char *stubborn = g_strconcat(folder, "/stubborn", NULL);
     g_autofree char *how = read_word(stubborn);
 
-    if (!g_str_equal(how, "never"))
+    if (!g_str_equal(how, "never") && !g_str_equal(how, "sleep"))
         (void)unlink(stubborn);
     put_config(bdf, 0xfc);
     return fake_probe(bdf);
+}
+
+/* What was without power for a while. */
+static int fake_sleep(char **text)
+{
+    g_autofree char *stubborn = at("/sys/devices/pci0000:00/0000:01:00.0/stubborn");
+    g_autofree char *how = read_word(stubborn);
+    int cause = dkvm_work(DKVM_WORK_SLEEP, NULL, NULL, text);
+
+    if (cause == 0 && g_str_equal(how, "sleep"))
+        (void)unlink(stubborn);
+    return cause;
 }
 
 static int platform_answer;
@@ -490,6 +502,8 @@ static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **t
         return fake_load(a);
     if (kind == DKVM_WORK_UNLOAD)
         return fake_unload(a);
+    if (kind == DKVM_WORK_SLEEP)
+        return fake_sleep(text);
     if (kind == DKVM_WORK_TAKE_PAGES || kind == DKVM_WORK_GIVE_PAGES)
         return dkvm_work(kind, a, b, text);
     if (kind != DKVM_WORK_WRITE)

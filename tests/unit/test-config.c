@@ -102,6 +102,8 @@ static void assert_defaults(const DkvmConfig *config)
     g_assert_null(config->governor);
     g_assert_null(config->host_cpus);
     g_assert_false(config->irqs_move);
+    g_assert_false(config->suspend_rescue);
+    g_assert_false(config->reboot_rescue);
 }
 
 static void test_missing(void)
@@ -143,6 +145,25 @@ static void test_all(void)
     g_assert_cmpstr(config->osk, ==, OSK);
     g_assert_cmpint(marked->match, ==, DKVM_MATCH_MARKED);
     g_assert_true(marked->first_boot_restart);
+}
+
+static void test_rescue(void)
+{
+    static const char *const bad[][2] = {
+        {"suspend", "always"}, {"suspend", ""}, {"reboot", "yes"}, {"reboot", "Rescue"}};
+    g_autoptr(DkvmConfig) config = load_text("[handoff]\nsuspend = rescue\nreboot=rescue\n");
+
+    g_assert_true(config->suspend_rescue);
+    g_assert_true(config->reboot_rescue);
+    put("dkvm.conf.d/10-a.conf", "[handoff]\nsuspend=never\nreboot=never\n");
+    g_autoptr(DkvmConfig) cleared = load();
+    assert_defaults(cleared);
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree char *text = g_strdup_printf("[handoff]\n%s = %s\n", bad[i][0], bad[i][1]);
+        g_autofree char *key = g_strdup_printf("'%s'", bad[i][0]);
+
+        expect_bad(text, key, "[handoff]");
+    }
 }
 
 static void test_tuning(void)
@@ -464,6 +485,8 @@ static void test_shipped(void)
     g_assert_nonnull(strstr(active, "\ngovernor = keep\n"));
     g_assert_nonnull(strstr(active, "\nhost-cpus =\n"));
     g_assert_nonnull(strstr(active, "\nirqs = leave\n"));
+    g_assert_nonnull(strstr(active, "\nsuspend = never\n"));
+    g_assert_nonnull(strstr(active, "\nreboot = never\n"));
     uncommented = load_text(active);
     assert_defaults(uncommented);
 }
@@ -481,6 +504,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/missing", test_missing);
     g_test_add_func("/config/empty", test_empty);
     g_test_add_func("/config/all", test_all);
+    g_test_add_func("/config/rescue", test_rescue);
     g_test_add_func("/config/tuning", test_tuning);
     g_test_add_func("/config/order", test_order);
     g_test_add_func("/config/cleared", test_cleared);

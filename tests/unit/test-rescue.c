@@ -79,6 +79,90 @@ static void test_lost(void)
     g_assert_nonnull(strstr(text, "found anew"));
 }
 
+/* ---- the host sleeps -------------------------------------------------------------------- */
+
+#define KINDS "/sys/power/mem_sleep"
+#define ALARM "/sys/class/rtc/rtc0/wakealarm"
+#define CONF "/etc/dkvm/dkvm.conf"
+
+/* A GPU that only comes back after it had no power, on a host whose kinds of sleep are KINDS. */
+static DkvmHandover *hand_over_sleeper(const char *conf, const char *kinds)
+{
+    make_rescue_host(TRUE);
+    put("/sys/power/state", "freeze mem disk\n");
+    put(KINDS, kinds);
+    put(ALARM, "");
+    put(CONF, conf);
+    DkvmHandover *handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    put_stubborn(GPU, "sleep");
+    put(CONF, ""); /* the way back reads none of it */
+    return handover;
+}
+
+static void assert_awake(gboolean slept)
+{
+    g_autofree char *state = content("/sys/power/state");
+
+    g_assert_true(g_str_has_prefix(state, "mem") == slept);
+}
+
+static void test_sleep(void)
+{
+    g_autoptr(DkvmHandover) first =
+        hand_over_sleeper("[handoff]\nsuspend = rescue\n", "[s2idle] deep\n");
+
+    put(ALARM, "1900000000\n");
+    dkvm_handover_free(g_steal_pointer(&first)); /* its guard is killed */
+    g_autoptr(DkvmHandover) handover = must_load();
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    assert_home();
+    assert_awake(TRUE);
+    g_autofree char *kind = content(KINDS), *alarm = content(ALARM), *text = content(MOTD);
+    g_assert_true(g_str_has_prefix(kind, "s2idle"));
+    g_assert_cmpstr(alarm, ==, "1900000000");
+    g_assert_nonnull(
+        strstr(text, "only after it was suspended, with the whole host, and woken up."));
+}
+
+/* It does not come back, the host did not sleep, and SAID is said. */
+static void assert_no_sleep(DkvmHandover *handover, const char *said)
+{
+    g_assert_false(dkvm_handover_restore(handover, "test"));
+    assert_awake(FALSE);
+    if (said)
+        g_assert_nonnull(strstr(handover->problems->str, said));
+    dkvm_handover_free(handover);
+}
+
+static void test_no_sleep(void)
+{
+    g_autofree char *other = at("/run/dkvm/99999999-2222-3333-4444-555555555555");
+
+    assert_no_sleep(hand_over_sleeper("", "s2idle [deep]\n"), NULL);
+    assert_no_sleep(hand_over_sleeper("[handoff]\nsuspend = rescue\n", "[s2idle]\n"), NULL);
+    DkvmHandover *handover = hand_over_sleeper("[handoff]\nsuspend = rescue\n", "[deep]\n");
+
+    put("/run/dkvm/99999999-2222-3333-4444-555555555555/journal", "");
+    assert_no_sleep(handover, "another VM stands in the way");
+    remove_tree(other);
+}
+
+/* Once, however often it is tried. */
+static void test_sleep_once(void)
+{
+    g_autoptr(DkvmHandover) handover =
+        hand_over_sleeper("[handoff]\nsuspend = rescue\n", "s2idle [deep]\n");
+
+    put_stubborn(GPU, "never");
+    g_assert_false(dkvm_handover_restore(handover, "test"));
+    assert_awake(TRUE);
+    put("/sys/power/state", "freeze mem disk\n");
+    g_assert_false(dkvm_handover_restore(handover, "again"));
+    assert_awake(FALSE);
+}
+
 /* What is left is said, a second attempt does not reset it again, and the message goes with a
  * restore that is whole. */
 static void test_left(void)
@@ -134,6 +218,9 @@ static void add(void)
     g_test_add_func("/rescue/reset", test_reset);
     g_test_add_func("/rescue/found-anew", test_found_anew);
     g_test_add_func("/rescue/lost", test_lost);
+    g_test_add_func("/rescue/sleep", test_sleep);
+    g_test_add_func("/rescue/no-sleep", test_no_sleep);
+    g_test_add_func("/rescue/sleep-once", test_sleep_once);
     g_test_add_func("/rescue/left", test_left);
     g_test_add_func("/rescue/terminal", test_terminal);
 }

@@ -93,7 +93,7 @@ gboolean dkvm_bus_end_session(const char *session, guint milliseconds, GError **
     return FALSE;
 }
 
-char *dkvm_bus_shutdown_blocker(void)
+char *dkvm_bus_blocker(const char *what)
 {
     return NULL;
 }

@@ -127,7 +127,8 @@ def shutdown_2():
     host.report(True, "no display manager is started once the host shuts down")
     ours = [(at, text) for at, unit, text in said if at > begin[0] and unit.startswith("dkvm-")]
     slow = [text for _, text in ours if "timed out" in text or "SIGKILL" in text]
-    need(not slow, f"a unit of ours was waited for: {slow}")
+    need(not slow, "a unit of ours was waited for:\n" +
+         "\n".join(f"{at:.1f} {unit}: {text}" for at, unit, text in said if at > begin[0] - 1))
     stopping = [at for at, text in ours if text.startswith("Stopping")]
     stopped = [at for at, text in ours if text.startswith("Stopped")]
     seconds = max(stopped, default=0) - min(stopping, default=0) if stopping and stopped else 0
