@@ -34,7 +34,7 @@ setup_file() {
 }
 
 @test "other VMs, other hooks, QEMU that fails or dies" {
-    cases single -- cases.py second neighbour qemu_fails qemu_killed reset stale
+    cases single -- cases.py second neighbour qemu_fails qemu_killed reset stale dark
 }
 
 @test "libvirtd killed in prepare, while a VM runs, while it stops; suspend" {

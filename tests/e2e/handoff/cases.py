@@ -653,6 +653,35 @@ def uninstalled():
     run("virsh", "undefine", "later")
 
 
+SCHEDULED = "/run/systemd/shutdown/scheduled"
+DENIED = "/etc/modprobe.d/rig-dark.conf"
+
+
+@case("the only display does not come back: logind is asked to start the host again, and told when it does after all")
+def dark():
+    configure(domains="all", reboot="rescue")
+    host.write("/run/uptime", "86400.00 86400.00\n")
+    host.must("mount", "--bind", "/run/uptime", "/proc/uptime")
+    where = Host()
+    domain = Domain("dark", [GPU, SOUND]).define().begin("--paused")
+    module = os.path.basename(os.readlink("/sys/bus/pci/drivers/bochs-drm/module"))
+    try:
+        host.must("rmmod", module)
+        host.write(DENIED, f"blacklist {module}\n")
+        domain.destroy()
+        scheduled = wait(lambda: snapshot.read(SCHEDULED, ""), 60, "logind is asked to start the host again")
+        need("MODE=reboot" in scheduled, f"logind has scheduled: {scheduled}")
+        need(host.driver(GPU) != "bochs-drm", "the GPU is back")
+    finally:
+        os.remove(DENIED)
+        host.must("umount", "/proc/uptime")
+    host.must("dkvm-gpu", "restore", "--all")
+    need(not os.path.exists(SCHEDULED), "it is called off")
+    where.back("a GPU that came back late")
+    domain.remove()
+    configure(domains="all")
+
+
 def put_right():
     """After a case that left something behind."""
     for path in ("/run/neighbour-10-before-prepare", "/run/neighbour-90-after-prepare"):
