@@ -677,7 +677,9 @@ def dark():
         host.must("umount", "/proc/uptime")
     host.must("dkvm-gpu", "restore", "--all")
     need(not os.path.exists(SCHEDULED), "it is called off")
-    where.back("a GPU that came back late")
+    # Found anew beside its sibling it cannot be reset by its bus any more (pci_parent_bus_reset()).
+    wait(lambda: not [line for line in where.changes() if f"{GPU}.reset_method" not in line], host.BACK,
+         "a GPU that came back late: the rest is as before")
     domain.remove()
     configure(domains="all")
 
