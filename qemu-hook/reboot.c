@@ -16,12 +16,12 @@
 #define MIN_UPTIME_SECONDS 600 /* a host is not started again and again */
 #define NOTE "reboot"          /* in the folder of the hand-over: logind was asked */
 
+/* Also where it cannot be found out: nothing is ended for that. */
 static gboolean has_host_driver(const DkvmHandover *handover, const char *bdf)
 {
     g_autofree char *driver = dkvm_driver_of(handover, bdf);
 
-    return driver && *driver && !g_str_equal(driver, DKVM_UNREADABLE) &&
-           !dkvm_driver_lets_go(driver);
+    return driver && *driver && !dkvm_driver_lets_go(driver);
 }
 
 /* Some GPU of this host has its driver: there is a screen to see the message on. */
