@@ -90,12 +90,19 @@ static void find_nodes(int above, const char *name, GHashTable *nodes, int depth
             (void)close(fd);
         return;
     }
+    gboolean empty = TRUE;
+
     add_node(fd, nodes, complete);
     while (depth < MAX_DEPTH && (entry = next_entry(dir, complete))) {
+        empty = FALSE;
         if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
             !dkvm_bdf_parse(entry->d_name, &bdf))
             find_nodes(fd, entry->d_name, nodes, depth + 1, complete);
     }
+    /* Not even ".": readdir(3) hides ENOENT, which is the end of what is gone and of nothing else.
+     */
+    if (depth < MAX_DEPTH && empty && faccessat(above, name, F_OK, 0) == 0)
+        *complete = FALSE;
     (void)closedir(dir);
 }
 
@@ -196,11 +203,15 @@ static GPtrArray *list_processes(DIR *proc, gboolean *complete)
 {
     GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
     const struct dirent *entry;
+    gboolean empty = TRUE;
 
     while ((entry = next_entry(proc, complete))) {
+        empty = FALSE;
         if (g_ascii_isdigit(entry->d_name[0]))
             g_ptr_array_add(names, g_strdup(entry->d_name));
     }
+    if (empty)
+        *complete = FALSE;
     g_ptr_array_sort(names, dkvm_compare_names);
     return names;
 }
