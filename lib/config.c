@@ -79,17 +79,6 @@ static gboolean set_names(DkvmConfig *config, GKeyFile *file, const char *group,
     return TRUE;
 }
 
-static gboolean set_first_boot(DkvmConfig *config, GKeyFile *file, const char *group,
-                               const char *key)
-{
-    g_autofree char *text = text_of(file, group, key);
-
-    if (strcmp(text, "restart") != 0 && strcmp(text, "leave") != 0)
-        return FALSE;
-    config->first_boot_restart = strcmp(text, "restart") == 0;
-    return TRUE;
-}
-
 static gboolean set_model(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
 {
     g_autofree char *text = text_of(file, group, key);
@@ -148,32 +137,38 @@ static gboolean set_domains(DkvmConfig *config, GKeyFile *file, const char *grou
     return FALSE;
 }
 
-/* "refuse" or the given word, which turns *ON. */
-static gboolean set_refuse(GKeyFile *file, const char *group, const char *key, const char *word,
-                           gboolean *on)
+/* OFF, or ON, which turns *FLAG on. */
+static gboolean set_either(GKeyFile *file, const char *group, const char *key, const char *off,
+                           const char *on, gboolean *flag)
 {
     g_autofree char *text = text_of(file, group, key);
 
-    if (strcmp(text, "refuse") != 0 && strcmp(text, word) != 0)
+    if (strcmp(text, off) != 0 && strcmp(text, on) != 0)
         return FALSE;
-    *on = strcmp(text, word) == 0;
+    *flag = strcmp(text, on) == 0;
     return TRUE;
+}
+
+static gboolean set_first_boot(DkvmConfig *config, GKeyFile *file, const char *group,
+                               const char *key)
+{
+    return set_either(file, group, key, "leave", "restart", &config->first_boot_restart);
 }
 
 static gboolean set_desktop(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
 {
-    return set_refuse(file, group, key, "stop", &config->desktop_stop);
+    return set_either(file, group, key, "refuse", "stop", &config->desktop_stop);
 }
 
 static gboolean set_holders(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
 {
-    return set_refuse(file, group, key, "terminate", &config->holders_terminate);
+    return set_either(file, group, key, "refuse", "terminate", &config->holders_terminate);
 }
 
 static gboolean set_hugepages(DkvmConfig *config, GKeyFile *file, const char *group,
                               const char *key)
 {
-    return set_refuse(file, group, key, "allocate", &config->hugepages_allocate);
+    return set_either(file, group, key, "refuse", "allocate", &config->hugepages_allocate);
 }
 
 static gboolean set_bar_size(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
@@ -282,33 +277,17 @@ static gboolean set_host_cpus(DkvmConfig *config, GKeyFile *file, const char *gr
 
 static gboolean set_irqs(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
 {
-    g_autofree char *text = text_of(file, group, key);
-
-    if (strcmp(text, "leave") != 0 && strcmp(text, "move") != 0)
-        return FALSE;
-    config->irqs_move = strcmp(text, "move") == 0;
-    return TRUE;
-}
-
-/* "never" or "rescue", which turns *ON. */
-static gboolean set_rescue(GKeyFile *file, const char *group, const char *key, gboolean *on)
-{
-    g_autofree char *text = text_of(file, group, key);
-
-    if (strcmp(text, "never") != 0 && strcmp(text, "rescue") != 0)
-        return FALSE;
-    *on = strcmp(text, "rescue") == 0;
-    return TRUE;
+    return set_either(file, group, key, "leave", "move", &config->irqs_move);
 }
 
 static gboolean set_suspend(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
 {
-    return set_rescue(file, group, key, &config->suspend_rescue);
+    return set_either(file, group, key, "never", "rescue", &config->suspend_rescue);
 }
 
 static gboolean set_reboot(DkvmConfig *config, GKeyFile *file, const char *group, const char *key)
 {
-    return set_rescue(file, group, key, &config->reboot_rescue);
+    return set_either(file, group, key, "never", "rescue", &config->reboot_rescue);
 }
 
 static const struct Key {
