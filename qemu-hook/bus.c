@@ -392,6 +392,9 @@ void dkvm_bus_cancel_reboot(void)
 {
     g_autoptr(GDBusConnection) bus = connect_bus(NULL);
 
-    if (bus)
-        (void)call_logind(bus, "CancelScheduledShutdown", NULL, NULL);
+    if (!bus)
+        return;
+    (void)call_logind(bus, "CancelScheduledShutdown", NULL, NULL);
+    /* Else the next shutdown would say it, whoever asks for that. */
+    (void)call_logind(bus, "SetWallMessage", g_variant_new("(sb)", "", FALSE), NULL);
 }

@@ -147,6 +147,17 @@ static void test_all(void)
     g_assert_true(marked->first_boot_restart);
 }
 
+/* PAIRS of a key of [handoff] and a value. */
+static void expect_bad_values(const char *const (*pairs)[2], gsize count)
+{
+    for (gsize i = 0; i < count; i++) {
+        g_autofree char *text = g_strdup_printf("[handoff]\n%s = %s\n", pairs[i][0], pairs[i][1]);
+        g_autofree char *key = g_strdup_printf("'%s'", pairs[i][0]);
+
+        expect_bad(text, key, "[handoff]");
+    }
+}
+
 static void test_rescue(void)
 {
     static const char *const bad[][2] = {
@@ -158,12 +169,7 @@ static void test_rescue(void)
     put("dkvm.conf.d/10-a.conf", "[handoff]\nsuspend=never\nreboot=never\n");
     g_autoptr(DkvmConfig) cleared = load();
     assert_defaults(cleared);
-    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
-        g_autofree char *text = g_strdup_printf("[handoff]\n%s = %s\n", bad[i][0], bad[i][1]);
-        g_autofree char *key = g_strdup_printf("'%s'", bad[i][0]);
-
-        expect_bad(text, key, "[handoff]");
-    }
+    expect_bad_values(bad, G_N_ELEMENTS(bad));
 }
 
 static void test_tuning(void)
@@ -183,12 +189,7 @@ static void test_tuning(void)
     put("dkvm.conf.d/10-a.conf", "[handoff]\ngovernor=keep\nhost-cpus=\nirqs=leave\n");
     g_autoptr(DkvmConfig) cleared = load();
     assert_defaults(cleared);
-    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
-        g_autofree char *text = g_strdup_printf("[handoff]\n%s = %s\n", bad[i][0], bad[i][1]);
-        g_autofree char *key = g_strdup_printf("'%s'", bad[i][0]);
-
-        expect_bad(text, key, "[handoff]");
-    }
+    expect_bad_values(bad, G_N_ELEMENTS(bad));
 }
 
 static void test_order(void)

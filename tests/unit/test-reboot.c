@@ -66,7 +66,7 @@ static void test_asked(void)
     assert_asked(handover, FALSE); /* who called it off is not asked again */
     dkvm_reboot_call_off(handover);
     g_autofree char *after = asked();
-    g_assert_cmpstr(after, ==, "CancelScheduledShutdown()");
+    g_assert_cmpstr(after, ==, "CancelScheduledShutdown(); SetWallMessage('', false)");
     put("/logind", "");
     dkvm_reboot_call_off(handover);
     assert_asked(handover, TRUE); /* the next time */
