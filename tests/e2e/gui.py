@@ -174,24 +174,6 @@ def shell_in_window(window):
     return yellow(picture, console.box) > 50
 
 
-def show_shell(name):
-    """Its window's console shows OVMF's shell.  A viewer that connected in the moment in which the guest was
-    started has stayed black on a busy machine, while the guest's own screen had the shell: virt-manager's or
-    SPICE's, once in some sixty boots.  Then the window is opened again, as a person would, and that is said;
-    check-long does not let it pass."""
-    black = "virt-manager's console does not show OVMF's shell"
-    window = manager.front(name)
-    try:
-        manager.wait(lambda: shell_in_window(window), black, desktop.PATIENCE if LONG else 60)
-    except desktop.Missing:
-        if LONG:
-            raise
-        rig.say(f"{name}: the console was black, its window is opened again")
-        manager.close(window)
-        again = manager.front(name)
-        manager.wait(lambda: shell_in_window(again), black)
-
-
 def ends_up_as_a_mac(name):
     """What issue and design promise of a VM that was clicked together; its domain."""
     manager.wait(lambda: runs_patched(name), f"{name} does not run as a Mac")
@@ -202,7 +184,8 @@ def ends_up_as_a_mac(name):
     need(any("OVMF_CODE_4M.fd" in word for word in words), f"{name} runs other firmware")
     # The shell is nothing that Microsoft signed: with Secure Boot it does not start.
     manager.wait(lambda: shell_in_guest(domain), "OVMF's shell is not on the guest's screen", BOOT)
-    show_shell(name)
+    window = manager.front(name)
+    manager.wait(lambda: shell_in_window(window), "virt-manager's console does not show OVMF's shell")
     need(domain.isActive() and runs_patched(name), f"{name} does not run any more")
     manager.no_dialog()
     return domain
