@@ -99,8 +99,7 @@ static void find_nodes(int above, const char *name, GHashTable *nodes, int depth
             !dkvm_bdf_parse(entry->d_name, &bdf))
             find_nodes(fd, entry->d_name, nodes, depth + 1, complete);
     }
-    /* Not even ".": readdir(3) hides ENOENT, which is the end of what is gone and of nothing else.
-     */
+    /* Not even ".": readdir(3) hides ENOENT, which is the end only of what is gone. */
     if (depth < MAX_DEPTH && empty && faccessat(above, name, F_OK, 0) == 0)
         *complete = FALSE;
     (void)closedir(dir);
