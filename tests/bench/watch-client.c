@@ -23,15 +23,18 @@
 
 static GMutex lock;
 static GCond arrived;
+static const char *expected; /* the domain whose events count: those of the last one may be late */
 static gint64 added, updated;
 
 static int on_event(virConnectPtr conn, virDomainPtr domain, int event, int detail, void *data)
 {
     gint64 now = g_get_monotonic_time();
     g_mutex_lock(&lock);
-    if (event == VIR_DOMAIN_EVENT_DEFINED && detail == VIR_DOMAIN_EVENT_DEFINED_ADDED) {
+    gboolean counts =
+        event == VIR_DOMAIN_EVENT_DEFINED && g_strcmp0(virDomainGetName(domain), expected) == 0;
+    if (counts && detail == VIR_DOMAIN_EVENT_DEFINED_ADDED) {
         added = now;
-    } else if (event == VIR_DOMAIN_EVENT_DEFINED && updated == 0) {
+    } else if (counts && updated == 0) {
         updated = now;
     }
     g_cond_signal(&arrived);
@@ -70,6 +73,7 @@ static gint64 wait_events(void)
     while ((added == 0 || updated == 0) && g_cond_wait_until(&arrived, &lock, end)) {
     }
     gint64 took = added != 0 && updated != 0 ? updated - added : -1;
+    expected = NULL;
     g_mutex_unlock(&lock);
     return took;
 }
@@ -94,10 +98,11 @@ static gint64 bare(virConnectPtr conn, const char *text, const char *new_text)
     return took;
 }
 
-/* What the watcher makes of TEXT; *TOOK: from event to event. */
-static char *watched(virConnectPtr conn, const char *text, gint64 *took)
+/* What the watcher makes of TEXT, the domain NAME; *TOOK: from event to event. */
+static char *watched(virConnectPtr conn, const char *text, const char *name, gint64 *took)
 {
     g_mutex_lock(&lock);
+    expected = name;
     added = updated = 0;
     g_mutex_unlock(&lock);
     virDomainPtr domain = virDomainDefineXMLFlags(conn, text, 0);
@@ -137,10 +142,9 @@ static int on_added(virConnectPtr conn, virDomainPtr domain, int event, int deta
     return 0;
 }
 
-/* TEXT with a name and a UUID of its own. */
-static char *named(const char *text, const char *kind, int number)
+/* TEXT with that name and a UUID of its own. */
+static char *named(const char *text, const char *name)
 {
-    g_autofree char *name = g_strdup_printf("%s-%d", kind, number);
     g_autofree char *uuid = g_uuid_string_random();
     g_autofree char *one = replaced(text, "NAME", name);
     return replaced(one, "UUID", uuid);
@@ -150,13 +154,15 @@ static char *named(const char *text, const char *kind, int number)
 
 static void one(virConnectPtr conn, const char *text, int number, pid_t watcher)
 {
-    g_autofree char *full = named(text, "latency", number);
-    g_autofree char *others = named(text, "again", number);
+    g_autofree char *name = g_strdup_printf("latency-%d", number);
+    g_autofree char *others_name = g_strdup_printf("again-%d", number);
+    g_autofree char *full = named(text, name);
+    g_autofree char *others = named(text, others_name);
     gint64 took = 0, other = 0;
-    char *patched = watched(conn, full, &took);
+    char *patched = watched(conn, full, name, &took);
     kill(watcher, SIGSTOP);
     gint64 result = bare(conn, full, patched), original = bare(conn, full, NULL);
-    free(watched(conn, others, &other));
+    free(watched(conn, others, others_name, &other));
     kill(watcher, SIGCONT);
     g_usleep(50000); /* it looks at what is gone already */
     printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT " %" G_GINT64_FORMAT " %" G_GINT64_FORMAT "\n",
