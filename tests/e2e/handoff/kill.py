@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """In the guest: the kill matrix.
 
-    kill.py COUNT SEED    COUNT points chosen by SEED, or "all"
+    kill.py COUNT SEED    COUNT points chosen by SEED, "all", or a part of all: "1/3" is the first of three
 
 A point is a record of the journal of one start and stop, and a process that is there when it is written.  At each
 point that process is killed; then, without anybody's help, the host is as before within 40 s, or the VM goes on with a
@@ -53,6 +53,9 @@ def choose(points, count, seed):
     """COUNT of POINTS: one of each kind (type of record, step, process) before a second of any."""
     if count == "all":
         return points
+    if "/" in count:
+        part, parts = map(int, count.split("/"))
+        return points[part - 1::parts]
     points = list(points)
     random.Random(seed).shuffle(points)
     seen, order = {}, []
