@@ -5,13 +5,13 @@
 
 #include <glib.h>
 
-#define DKVM_SLEEP_MS 60000 /* of being awake, until it has slept and woken up */
+#include "qemu-hook/handover.h"
 
 /* This host can suspend to memory and wake itself up
  * (Documentation/admin-guide/pm/sleep-states.rst: "deep"; s2idle leaves the cards their power). */
 gboolean dkvm_sleep_is_possible(void);
 
 /* Suspends it and comes back when it is awake again.  The alarm of the clock and the kind of sleep
- * are as before then.  For the worker.  Returns 0 or an errno; *TEXT is what there is to say about
- * a failure, or NULL (g_free). */
-int dkvm_sleep_now(char **text);
+ * are as before then, also if the host did not sleep or the worker was killed; what is not so is a
+ * problem of HANDOVER.  ACTION: for which device. */
+gboolean dkvm_sleep_now(DkvmHandover *handover, const DkvmAction *action, GError **error);

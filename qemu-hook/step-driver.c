@@ -196,7 +196,7 @@ static gboolean sleep_once(DkvmHandover *handover, const DkvmAction *action, GEr
     }
     handover->slept = TRUE;
     dkvm_step_log(handover->uuid, action, TRUE, "the host is suspended for some seconds");
-    if (!dkvm_step_work_within(handover, action, DKVM_WORK_SLEEP, NULL, NULL, DKVM_SLEEP_MS, error))
+    if (!dkvm_sleep_now(handover, action, error))
         return FALSE;
     g_autofree char *now = dkvm_driver_of(handover, action->target);
 

@@ -13,7 +13,6 @@
 
 #include "lib/paths.h"
 #include "qemu-hook/hugepages.h"
-#include "qemu-hook/sleep.h"
 #include "qemu-hook/worker.h"
 #include "udev/bdf.h"
 #include "udev/sysfs.h"
@@ -147,8 +146,6 @@ int dkvm_work(DkvmWorkKind kind, const char *a, const char *b, char **text)
         return dkvm_hugepages_take(a, b, text);
     case DKVM_WORK_GIVE_PAGES:
         return dkvm_hugepages_give(a, b, text);
-    case DKVM_WORK_SLEEP:
-        return dkvm_sleep_now(text);
     }
     return EINVAL;
 }

@@ -15,7 +15,6 @@ typedef enum {
     DKVM_WORK_GROUP,      /* a: group number: opens it, asks VFIO_GROUP_GET_STATUS, closes it */
     DKVM_WORK_TAKE_PAGES, /* a: pool, b: see dkvm_hugepages_take() */
     DKVM_WORK_GIVE_PAGES, /* a: pool, b: see dkvm_hugepages_give() */
-    DKVM_WORK_SLEEP,      /* see dkvm_sleep_now() */
 } DkvmWorkKind;
 
 typedef struct DkvmWorker DkvmWorker;

@@ -28,3 +28,7 @@ two_boots() {
 @test "a card whose driver panics when it is given back: the second attempt is refused with the reason" {
     two_boots panic --gpu qxl-vga
 }
+
+@test "the host sleeps for a GPU that does not come back, and is as before when it wakes up" {
+    two_boots sleep
+}

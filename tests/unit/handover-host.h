@@ -316,18 +316,6 @@ static int fake_rescan(void)
     return fake_probe(bdf);
 }
 
-/* What was without power for a while. */
-static int fake_sleep(char **text)
-{
-    g_autofree char *stubborn = at("/sys/devices/pci0000:00/0000:01:00.0/stubborn");
-    g_autofree char *how = read_word(stubborn);
-    int cause = dkvm_work(DKVM_WORK_SLEEP, NULL, NULL, text);
-
-    if (cause == 0 && g_str_equal(how, "sleep"))
-        (void)unlink(stubborn);
-    return cause;
-}
-
 static int platform_answer;
 
 /* PATH: the driver's "bind". */
@@ -440,6 +428,60 @@ static int fake_pages(const char *path, const char *text)
     return 0;
 }
 
+static gboolean no_sleep, no_alarm, keeps_kind;
+
+/* PATH: mem_sleep (mem_sleep_store() in kernel/power/main.c): the chosen one is in brackets. */
+static int fake_kind(const char *path, const char *kind)
+{
+    g_autofree char *kinds = read_word(path);
+    g_auto(GStrv) words = g_strsplit_set(kinds, " []", -1);
+    GString *now = g_string_new(NULL);
+
+    if (keeps_kind)
+        return 0;
+    if (!g_strv_contains((const char *const *)words, kind))
+        return EINVAL;
+    for (char **word = words; *word; word++) {
+        if (**word)
+            g_string_append_printf(now, g_str_equal(*word, kind) ? "[%s] " : "%s ", *word);
+    }
+    g_autofree char *text = g_string_free(now, FALSE);
+
+    return g_file_set_contents(path, text, -1, NULL) ? 0 : EIO;
+}
+
+/* PATH: wakealarm (drivers/rtc/sysfs.c). */
+static int fake_alarm(const char *path, const char *when)
+{
+    g_autofree char *set = read_word(path);
+    g_autofree char *clock = beside(path, "since_epoch"), *seconds = read_word(clock);
+    gint64 now = g_ascii_strtoll(seconds, NULL, 10);
+    gint64 at = g_ascii_strtoll(when, NULL, 10) + (*when == '+' ? now : 0);
+    g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT "\n", at);
+
+    if (no_alarm && *when == '+')
+        return 0;
+    if (at > now && *set)
+        return EBUSY;
+    return g_file_set_contents(path, at > now ? text : "", -1, NULL) ? 0 : EIO;
+}
+
+/* PATH: power/state.  What was without power for a while; the alarm was the reason to wake up. */
+static int fake_sleep(const char *path, const char *state)
+{
+    g_autofree char *stubborn = at("/sys/devices/pci0000:00/0000:01:00.0/stubborn");
+    g_autofree char *alarm = at("/sys/class/rtc/rtc0/wakealarm");
+    g_autofree char *how = read_word(stubborn), *set = read_word(alarm);
+
+    if (no_sleep || *set == '\0')
+        return EIO;
+    if (g_str_equal(how, "sleep"))
+        (void)unlink(stubborn);
+    return g_file_set_contents(alarm, "", -1, NULL) && g_file_set_contents(path, state, -1, NULL)
+               ? 0
+               : EIO;
+}
+
 static gboolean no_room;
 
 /* PATH: resource0_resize (__resource_resize_store()). */
@@ -502,12 +544,16 @@ static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **t
         return fake_load(a);
     if (kind == DKVM_WORK_UNLOAD)
         return fake_unload(a);
-    if (kind == DKVM_WORK_SLEEP)
-        return fake_sleep(text);
     if (kind == DKVM_WORK_TAKE_PAGES || kind == DKVM_WORK_GIVE_PAGES)
         return dkvm_work(kind, a, b, text);
     if (kind != DKVM_WORK_WRITE)
         return 0;
+    if (g_str_has_suffix(a, "/mem_sleep"))
+        return fake_kind(path, b);
+    if (g_str_has_suffix(a, "/wakealarm"))
+        return fake_alarm(path, b);
+    if (g_str_has_suffix(a, "/power/state"))
+        return fake_sleep(path, b);
     if (g_str_has_suffix(a, "/nr_hugepages"))
         return fake_pages(path, b);
     if (g_str_has_suffix(a, "_resize"))

@@ -83,6 +83,7 @@ static void test_lost(void)
 
 #define KINDS "/sys/power/mem_sleep"
 #define ALARM "/sys/class/rtc/rtc0/wakealarm"
+#define CLOCK "/sys/class/rtc/rtc0/since_epoch"
 #define CONF "/etc/dkvm/dkvm.conf"
 
 /* A GPU that only comes back after it had no power, on a host whose kinds of sleep are KINDS. */
@@ -92,6 +93,7 @@ static DkvmHandover *hand_over_sleeper(const char *conf, const char *kinds)
     put("/sys/power/state", "freeze mem disk\n");
     put(KINDS, kinds);
     put(ALARM, "");
+    put(CLOCK, "1800000000\n");
     put(CONF, conf);
     DkvmHandover *handover = must_load();
 
@@ -120,20 +122,39 @@ static void test_sleep(void)
     assert_home();
     assert_awake(TRUE);
     g_autofree char *kind = content(KINDS), *alarm = content(ALARM), *text = content(MOTD);
-    g_assert_true(g_str_has_prefix(kind, "s2idle"));
+    g_assert_true(g_str_has_prefix(kind, "[s2idle]"));
     g_assert_cmpstr(alarm, ==, "1900000000");
     g_assert_nonnull(
         strstr(text, "only after it was suspended, with the whole host, and woken up."));
 }
 
-/* It does not come back, the host did not sleep, and SAID is said. */
+/* An alarm that was due while the host slept is over. */
+static void test_sleep_alarm_over(void)
+{
+    g_autoptr(DkvmHandover) handover =
+        hand_over_sleeper("[handoff]\nsuspend = rescue\n", "s2idle [deep]\n");
+
+    put(ALARM, "1799999999\n");
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    assert_home();
+    g_autofree char *alarm = content(ALARM);
+    g_assert_cmpstr(alarm, ==, "");
+}
+
+/* It does not come back, the host did not sleep, and SAID is said.  The way to sleep and the alarm
+ * are as they were. */
 static void assert_no_sleep(DkvmHandover *handover, const char *said)
 {
+    g_autofree char *kind = content(KINDS), *alarm = content(ALARM);
+
     g_assert_false(dkvm_handover_restore(handover, "test"));
     assert_awake(FALSE);
     if (said)
         g_assert_nonnull(strstr(handover->problems->str, said));
     dkvm_handover_free(handover);
+    g_autofree char *kind_after = content(KINDS), *alarm_after = content(ALARM);
+    g_assert_cmpstr(kind_after, ==, kind);
+    g_assert_cmpstr(alarm_after, ==, alarm);
 }
 
 static void test_no_sleep(void)
@@ -147,6 +168,27 @@ static void test_no_sleep(void)
     put("/run/dkvm/99999999-2222-3333-4444-555555555555/journal", "");
     assert_no_sleep(handover, "another VM stands in the way");
     remove_tree(other);
+}
+
+/* Where the kernel does not do it, or says that it did and did not. */
+static void test_sleep_fails(void)
+{
+    const struct {
+        gboolean *what;
+        const char *said;
+    } faults[] = {{&no_sleep, "the host cannot be suspended to bring " GPU " back: "},
+                  {&no_alarm, "the host's clock takes no alarm"},
+                  {&keeps_kind, KINDS " stays 's2idle'"}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(faults); i++) {
+        *faults[i].what = TRUE; /* before the worker is there */
+        DkvmHandover *handover =
+            hand_over_sleeper("[handoff]\nsuspend = rescue\n", "[s2idle] deep ");
+
+        put(ALARM, "1900000000\n");
+        assert_no_sleep(handover, faults[i].said);
+        *faults[i].what = FALSE;
+    }
 }
 
 /* Once, however often it is tried. */
@@ -219,7 +261,9 @@ static void add(void)
     g_test_add_func("/rescue/found-anew", test_found_anew);
     g_test_add_func("/rescue/lost", test_lost);
     g_test_add_func("/rescue/sleep", test_sleep);
+    g_test_add_func("/rescue/sleep-alarm-over", test_sleep_alarm_over);
     g_test_add_func("/rescue/no-sleep", test_no_sleep);
+    g_test_add_func("/rescue/sleep-fails", test_sleep_fails);
     g_test_add_func("/rescue/sleep-once", test_sleep_once);
     g_test_add_func("/rescue/left", test_left);
     g_test_add_func("/rescue/terminal", test_terminal);

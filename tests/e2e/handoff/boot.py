@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """In the guest, one boot before and one after the host ends: on a disk that lasts.
 
-    boot.py reboot-1, panic-1, shutdown-1    hand the GPU over; then the host ends
-    boot.py reboot-2, panic-2, shutdown-2    what the next boot finds
+    boot.py reboot-1, panic-1, shutdown-1, sleep-1    hand the GPU over; then the host ends
+    boot.py reboot-2, panic-2, shutdown-2, sleep-2    what the next boot finds
 
 Prints "ok" and "not ok" lines."""
 import json
@@ -18,6 +18,7 @@ import snapshot
 from host import GPU, SOUND, Domain, Host, No, configure, need, run, wait
 
 BEFORE = "/root/before"
+FOUND = "/root/found"
 
 
 def remember():
@@ -105,6 +106,55 @@ def shutdown_1():
     os.sync()
     host.must("systemctl", "poweroff")
     time.sleep(600)
+
+
+def slept():
+    """How often and how the kernel says that it slept."""
+    return re.findall(r"PM: suspend entry \((.*)\)|PM: (suspend exit)", run("dmesg").text)
+
+
+def sleep_1():
+    """The GPU's driver is denied, so the host sleeps for it.  The folder of the tests is gone after that (9p has no
+    power management), so what is found is left on the disk."""
+    alarm, kinds = "/sys/class/rtc/rtc0/wakealarm", "/sys/power/mem_sleep"
+    configure(domains="all", suspend="rescue")
+    where = Host()
+    domain = Domain("sleep", [GPU, SOUND]).define()
+    module = os.path.basename(os.readlink("/sys/bus/pci/drivers/bochs-drm/module"))
+    print("the host ends now", flush=True)
+    os.chdir("/")
+    try:
+        host.write(kinds, "s2idle")
+        domain.begin("--paused")
+        host.must("rmmod", module)
+        host.write(cases.DENIED, f"blacklist {module}\n")
+        domain.destroy()
+        wait(lambda: len(slept()) == 2, 120, "the host has slept and woken up")
+        os.remove(cases.DENIED)
+        host.must("dkvm-gpu", "restore", "--all")
+        wait(lambda: host.driver(GPU) == "bochs-drm", host.BACK, "the GPU is back")
+        found = {"slept": slept(), "kinds": snapshot.read(kinds), "alarm": snapshot.read(alarm, ""),
+                 "changes": [line for line in where.changes() if f"{GPU}.reset_method" not in line]}
+    except (No, OSError, subprocess.SubprocessError) as no:
+        found = {"wrong": f"{no}\n{host.diagnosis()}\n{run('dmesg').text[-4000:]}"}
+    with open(FOUND, "w") as file:
+        json.dump(found, file)
+        file.flush()
+        os.fsync(file.fileno())
+    host.write("/proc/sysrq-trigger", "b")
+    time.sleep(300)
+
+
+def sleep_2():
+    with open(FOUND) as file:
+        found = json.load(file)
+    need("wrong" not in found, found.get("wrong"))
+    need(found["slept"] == [["deep", ""], ["", "suspend exit"]], f"the kernel slept: {found['slept']}")
+    host.report(True, "a GPU that does not come back: the host sleeps (deep), wakes up by itself, once")
+    need("[s2idle]" in found["kinds"], f"kinds of sleep: {found['kinds']}")
+    need(found["alarm"].strip() == "", f"the clock's alarm: {found['alarm']}")
+    need(not found["changes"], "\n".join(found["changes"]))
+    host.report(True, "the kind of sleep, the clock's alarm and all else are as before")
 
 
 def messages():
