@@ -168,6 +168,9 @@ golden: $(GOLDEN) $(B)/dkvm-iommu
 
 ### installing
 
+# From and to.  As a whole: a starting VM, a hook or udev may be starting the program just now.
+put-program = install -m 755 $(1) $(2).new && mv -f $(2).new $(2)
+
 # Rules and hooks name the installed places.
 PLACES = sed -e 's,/etc/dkvm,$(sysconfdir)/dkvm,g' -e 's,/usr/lib/udev,$(udevdir),g'
 TOOLS := $(DESTDIR)$(datadir)/initramfs-tools
@@ -221,8 +224,8 @@ install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(datadir)/dkvm $(DESTDIR)$(mandir)/man1 \
 		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(sysconfdir)/dkvm \
 		$(DESTDIR)$(unitdir)/system $(DESTDIR)$(unitdir)/user $(DESTDIR)$(prefix)/lib/sysusers.d
-	install -m 755 $(B)/dkvm-patch $(DESTDIR)$(bindir)/dkvm-patch
-	install -m 755 $(B)/dkvm-watchd $(DESTDIR)$(sbindir)/dkvm-watchd
+	$(call put-program,$(B)/dkvm-patch,$(DESTDIR)$(bindir)/dkvm-patch)
+	$(call put-program,$(B)/dkvm-watchd,$(DESTDIR)$(sbindir)/dkvm-watchd)
 	install -m 644 $(SHEETS) xslt/models.xml $(DESTDIR)$(datadir)/dkvm/
 	install -m 644 $(B)/dkvm-patch.1 $(DESTDIR)$(mandir)/man1/
 	install -m 644 $(B)/dkvm.conf.5 $(DESTDIR)$(mandir)/man5/
@@ -235,14 +238,12 @@ install: check-hook all $(addprefix $(B)/,$(TEMPLATES))
 	test '$(HOOK)' = no || install -D -m 755 $(B)/50-dkvm-watchd $(DESTDIR)$(hookdir)/50-dkvm-watchd
 	@$(MAKE) --no-print-directory install-qemu-hook
 
-# The link comes last and goes first, so that it never leads to a program that is not there; a
-# program that a starting VM may be running is replaced as a whole.  Nothing for AppArmor: its
-# profile of libvirtd lets whatever is in HOOK_DIRS run unconfined.
+# The link comes last and goes first, so that it never leads to a program that is not there.  Nothing
+# for AppArmor: its profile of libvirtd lets whatever is in HOOK_DIRS run unconfined.
 install-qemu-hook: all
 	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(mandir)/man8
 	install -m 644 $(B)/dkvm-hook.8 $(DESTDIR)$(mandir)/man8/
-	install -m 755 $(HOOK_PROGRAM) $(DESTDIR)$(sbindir)/.dkvm-hook.new
-	mv -f $(DESTDIR)$(sbindir)/.dkvm-hook.new $(DESTDIR)$(sbindir)/dkvm-hook
+	$(call put-program,$(HOOK_PROGRAM),$(DESTDIR)$(sbindir)/dkvm-hook)
 	test '$(HOOK)' = no || DESTDIR='$(DESTDIR)' packaging/link-hook $(sbindir)/dkvm-hook $(QEMU_LINK)
 
 uninstall-qemu-hook:
@@ -253,8 +254,8 @@ install-udev: all
 	install -d $(DESTDIR)$(bindir) $(UDEV)/rules.d $(TOOLS)/hooks $(TOOLS)/scripts/init-top $(DRACUT) \
 		$(INITCPIO)/install $(INITCPIO)/hooks $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man8 \
 		$(dir $(RESERVED_WANTED))
-	install -m 755 $(B)/dkvm-iommu $(DESTDIR)$(bindir)/dkvm-iommu
-	install -m 755 $(B)/dkvm-udev $(UDEV)/dkvm-udev
+	$(call put-program,$(B)/dkvm-iommu,$(DESTDIR)$(bindir)/dkvm-iommu)
+	$(call put-program,$(B)/dkvm-udev,$(UDEV)/dkvm-udev)
 	install -m 644 $(B)/dkvm-iommu.1 $(DESTDIR)$(mandir)/man1/
 	install -m 644 $(B)/dkvm-udev.8 $(DESTDIR)$(mandir)/man8/
 	for rule in 61-dkvm.rules 72-dkvm-seat.rules; do \
@@ -274,7 +275,7 @@ install-udev: all
 install-gpu: all $(addprefix $(B)/,$(TEMPLATES))
 	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(unitdir)/system \
 		$(DESTDIR)$(unitdir)/system/multi-user.target.wants $(DESTDIR)$(prefix)/lib/tmpfiles.d
-	install -m 755 $(B)/dkvm-gpu $(DESTDIR)$(sbindir)/dkvm-gpu
+	$(call put-program,$(B)/dkvm-gpu,$(DESTDIR)$(sbindir)/dkvm-gpu)
 	install -m 644 $(B)/dkvm-gpu.8 $(DESTDIR)$(mandir)/man8/
 	install -m 644 '$(B)/dkvm-guard@.service' $(B)/dkvm-recover.service $(DESTDIR)$(unitdir)/system/
 	ln -sfn ../dkvm-recover.service $(DESTDIR)$(unitdir)/system/multi-user.target.wants/dkvm-recover.service
