@@ -3,10 +3,7 @@
 
 #include <errno.h>
 #include <json-glib/json-glib.h>
-#include <libvirt/libvirt.h>
-#include <libvirt/virterror.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,6 +12,7 @@
 #include "lib/log.h"
 #include "qemu-hook/client.h"
 #include "qemu-hook/crash.h"
+#include "qemu-hook/libvirt.h"
 #include "qemu-hook/plan.h"
 #include "qemu-hook/rundir.h"
 #include "qemu-hook/step.h"
@@ -47,37 +45,6 @@ static int fail(const GError *error)
 
 /* ---- plan ------------------------------------------------------------------------------- */
 
-static void no_message(void *unused, virErrorPtr error)
-{
-}
-
-static char *xml_of_domain(const char *name, GError **error)
-{
-    virSetErrorFunc(NULL, no_message);
-    virConnectPtr connection = virConnectOpenReadOnly("qemu:///system");
-    virDomainPtr domain = connection ? virDomainLookupByName(connection, name) : NULL;
-
-    if (connection && !domain)
-        domain = virDomainLookupByUUIDString(connection, name);
-    char *xml = domain ? virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE) : NULL;
-    char *copy = g_strdup(xml);
-
-    if (!xml) {
-        const virError *cause = virGetLastError();
-
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_LIBVIRT,
-                    "cannot read the definition of the VM '%s' from libvirt: %s; 'virsh list "
-                    "--all' lists them",
-                    name, cause && cause->message ? cause->message : "unknown error");
-    }
-    free(xml);
-    if (domain)
-        (void)virDomainFree(domain);
-    if (connection)
-        (void)virConnectClose(connection);
-    return copy;
-}
-
 static int print_plan(const DkvmWants *wants, const DkvmConfig *config)
 {
     g_autoptr(GError) error = NULL;
@@ -105,7 +72,7 @@ int dkvm_command_plan(const char *domain, const char *file)
     g_autoptr(DkvmConfig) config = dkvm_config_load(&error);
     g_autofree char *xml = !config ? NULL
                            : file  ? dkvm_file_read(file, XML_MAX, NULL, &error)
-                                   : xml_of_domain(domain, &error);
+                                   : dkvm_libvirt_definition(domain, &error);
     g_autoptr(DkvmWants) wants = xml ? dkvm_wants_parse(xml, strlen(xml), config, &error) : NULL;
 
     return wants ? print_plan(wants, config) : fail(error);

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libkmod.h>
-#include <libvirt/libvirt.h>
-#include <libvirt/virterror.h>
 #include <linux/vfio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,8 +11,8 @@
 
 #include "lib/paths.h"
 #include "qemu-hook/hugepages.h"
+#include "qemu-hook/libvirt.h"
 #include "qemu-hook/worker.h"
-#include "udev/bdf.h"
 #include "udev/sysfs.h"
 
 #define MODALIAS_MAX 256
@@ -66,44 +64,6 @@ static int probe(const char *bdf)
     return dkvm_sysfs_write(AT_FDCWD, file, bdf);
 }
 
-/* ---- libvirt ---------------------------------------------------------------------------- */
-
-static void no_message(void *unused, virErrorPtr error)
-{
-}
-
-static char *last_error(void)
-{
-    const virError *error = virGetLastError();
-
-    return g_strdup(error && error->message ? error->message : "unknown error");
-}
-
-/* Without this libvirt thinks for as long as it runs that the device is as a managed='no' domain
- * left it, and gives it back to nobody any more (facts/rig.md 5, virhostdev.c). */
-static int reattach(const char *bdf, const char *uri, char **text)
-{
-    DkvmBdf address;
-
-    if (!dkvm_bdf_parse(bdf, &address))
-        return EINVAL;
-    g_autofree char *name = g_strdup_printf("pci_%04x_%02x_%02x_%d", address.domain, address.bus,
-                                            address.slot, address.function);
-
-    virSetErrorFunc(NULL, no_message);
-    virConnectPtr connection = virConnectOpen(uri);
-    virNodeDevicePtr device = connection ? virNodeDeviceLookupByName(connection, name) : NULL;
-    int result = device && virNodeDeviceReAttach(device) == 0 ? 0 : EIO;
-
-    if (result != 0)
-        *text = last_error();
-    if (device)
-        (void)virNodeDeviceFree(device);
-    if (connection)
-        (void)virConnectClose(connection);
-    return result;
-}
-
 /* ---- the group -------------------------------------------------------------------------- */
 
 /* EBUSY: somebody has it open.  EPERM: not viable. */
@@ -139,7 +99,7 @@ int dkvm_work(DkvmWorkKind kind, const char *a, const char *b, char **text)
     case DKVM_WORK_UNLOAD:
         return *dkvm_paths_root() == '\0' ? unload(a) : 0;
     case DKVM_WORK_REATTACH:
-        return reattach(a, b, text);
+        return dkvm_libvirt_reattach(a, b, text);
     case DKVM_WORK_GROUP:
         return prove(a);
     case DKVM_WORK_TAKE_PAGES:
