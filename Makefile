@@ -138,7 +138,7 @@ demo: test-deps
 
 # Everything once, at most 30 minutes on 2 cores.
 check: test-deps
-	@$(MAKE) --no-print-directory all $(UNIT) $(GOLDEN) $(BENCH) $(HOOK_TEST)
+	@$(MAKE) --no-print-directory -j $$(nproc) all $(UNIT) $(GOLDEN) $(BENCH) $(HOOK_TEST)
 	DKVM_BUILD=$(B) tests/run
 
 # Without a limit: all repetitions, long fuzzing, sanitizers, valgrind, coverage, ratios.  Goes on where it

@@ -21,6 +21,10 @@ setup_file() {
     cases spare -- cases.py --cycles 10 managed everything shared
 }
 
+@test "a card that only the firmware draws on" {
+    cases --uefi --append modprobe.blacklist=bochs single -- cases.py firmware
+}
+
 @test "a display manager on the card" {
     cases single -- cases.py desktop_refused desktop_stopped wizard inhibited terminal
 }

@@ -172,6 +172,30 @@ def uefi():
     cycles(Domain("uefi", [GPU, SOUND], uefi=True), GPU, SOUND, words=("--paused",))
 
 
+@case("a card without a driver, on which the firmware's frame buffer is (UEFI): it lets go of it")
+def firmware():
+    device = "/sys/bus/platform/devices/efi-framebuffer.0"
+    need(snapshot.link(f"{device}/driver") == "efi-framebuffer", f"{device} has its driver")
+    need(host.driver(GPU) == "-", f"the GPU has no driver but {host.driver(GPU)}")
+    where = Host()
+    domain = Domain("firmware", [GPU, SOUND]).define().begin("--paused")
+    on_vfio(GPU, SOUND)
+    holds_group(domain)
+    said = run("dmesg").text
+    need("can't reserve" not in said, "a region is still held:\n" + said[-2000:])
+    domain.destroy()
+    wait(lambda: host.driver(GPU) == "-" and host.driver(SOUND) != "vfio-pci", host.BACK, "nobody has the card")
+    # Its platform device goes when vfio-pci takes the card (sysfb_disable()): no kernel brings it back.
+    lost = ("- platform.efi-framebuffer.0", "- fb.", "- node./dev/fb", "- vtconsole.", "+ vtconsole.")
+    wait(lambda: not [line for line in where.changes() if not line.startswith(lost)], host.BACK,
+         "all but the firmware's frame buffer is as before")
+    domain.begin("--paused")
+    on_vfio(GPU, SOUND)
+    domain.destroy()
+    wait(lambda: host.driver(GPU) == "-", host.BACK, "nobody has the card")
+    domain.remove()
+
+
 # ---- display manager ----
 
 
