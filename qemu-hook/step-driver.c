@@ -81,6 +81,20 @@ static gboolean apply_unbind(DkvmHandover *handover, const DkvmAction *action, G
            dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, action->target, error);
 }
 
+/* BIND: the file of the driver that the device was taken from. */
+static gboolean is_loaded(const DkvmAction *action, const char *bind, GError **error)
+{
+    g_autofree char *path = dkvm_path(bind);
+
+    if (access(path, F_OK) == 0)
+        return TRUE;
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                "%s has no driver: %s is not there any more; load its module, then 'dkvm-gpu "
+                "restore'",
+                action->target, action->pre);
+    return FALSE;
+}
+
 /* What the kernel's own choice did not bring back is asked for by name. */
 static gboolean probe_again(DkvmHandover *handover, const DkvmAction *action, GError **error)
 {
@@ -102,7 +116,8 @@ static gboolean probe_again(DkvmHandover *handover, const DkvmAction *action, GE
                     action->pre);
         return FALSE;
     }
-    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, bind, action->target, error);
+    return is_loaded(action, bind, error) &&
+           dkvm_step_work(handover, action, DKVM_WORK_WRITE, bind, action->target, error);
 }
 
 /* The kernel looks at the bus above the device again: what is not known there is found, gets its

@@ -156,7 +156,7 @@ static void make_host(void)
     remove_tree(root);
     g_assert_cmpint(g_mkdir(root, 0755), ==, 0);
     for (gsize i = 0; i < G_N_ELEMENTS(drivers); i++) {
-        g_autofree char *path = g_strconcat("/sys/bus/pci/drivers/", drivers[i], "/x", NULL);
+        g_autofree char *path = g_strconcat("/sys/bus/pci/drivers/", drivers[i], "/bind", NULL);
 
         put(path, "");
     }

@@ -10,7 +10,7 @@
 static void make_nvidia(gboolean lock)
 {
     make_host();
-    put("/sys/bus/pci/drivers/nvidia/x", "");
+    put("/sys/bus/pci/drivers/nvidia/bind", "");
     put_device(GPU, "0x030000\n", "nvidia", 11);
     if (lock)
         put(LOCK, "0\n");

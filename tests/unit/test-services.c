@@ -137,7 +137,7 @@ static void make_services(void)
 
 static void put_nvidia(void)
 {
-    put("/sys/bus/pci/drivers/nvidia/x", "");
+    put("/sys/bus/pci/drivers/nvidia/bind", "");
     put_device("0000:01:00.0", "0x030000\n", "nvidia", 11);
     put("/proc/driver/nvidia/gpus/0000:01:00.0/unbindLock", "0\n");
 }

@@ -281,7 +281,7 @@ def diagnosis():
     """For who reads a failure."""
     parts = [hook_log()]
     for command in (["journalctl", "-b", "-n", "60", "-o", "short-monotonic", "--no-pager", "-t", "dkvm-gpu", "-t",
-                     "dkvm-hook", "-t", "dkvm", "-u", "dkvm-guard@*", "-u", "libvirtd"], ["dkvm-gpu", "status"],
+                     "dkvm-hook", "-t", "dkvm", "-u", "dkvm-guard@*", "-u", "libvirtd"], ["dkvm-gpu", "status"], ["dmesg"],
                     ["ps", "-eo", "pid,ppid,stat,wchan:20,args", "--sort=pid"]):
         try:
             text = run(*command, seconds=20).text
