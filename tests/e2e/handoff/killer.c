@@ -196,10 +196,22 @@ static void describe(char *to, size_t size, const Header *header, const char *pa
     }
 }
 
+/* The journal, which is kept open: its last records are there when its name is gone. */
+static size_t whole_journal(void)
+{
+    static int fd = -1;
+
+    if (fd < 0)
+        fd = open(journal, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? 0 : pread(fd, data, sizeof data, 0);
+
+    return length > 0 ? (size_t)length : 0;
+}
+
 /* Each whole record after SEEN; returns the number of the last, and its text in RECORD. */
 static uint32_t read_journal(uint32_t seen, uint32_t until, char *record, size_t size, int print)
 {
-    size_t length = slurp(journal, data, sizeof data);
+    size_t length = whole_journal();
 
     for (size_t at = 0; at + sizeof(Header) <= length;) {
         Header header;
@@ -237,12 +249,14 @@ int main(int argc, char **argv)
     for (;;) {
         inotify_add_watch(fd, "/run/dkvm", IN_CREATE | IN_DELETE | IN_MOVED_TO);
         inotify_add_watch(fd, folder, IN_CREATE | IN_MODIFY | IN_DELETE | IN_MOVED_TO);
+        int is_gone = was_there && access(journal, F_OK) != 0;
+
         seen = read_journal(seen, number, record, sizeof record, argc == 2);
         if (argc == 4 && seen >= number)
             return kill_at(argv[3], record);
         if (argc == 4)
             look_at_processes();
-        if (was_there && access(journal, F_OK) != 0)
+        if (is_gone)
             return argc == 2 ? 0 : (printf("none %s at the end after %u\n", argv[3], seen), 0);
         was_there = was_there || seen > 0;
         struct pollfd wait = {fd, POLLIN, 0};
