@@ -196,13 +196,16 @@ static void describe(char *to, size_t size, const Header *header, const char *pa
     }
 }
 
-/* The journal, which is kept open: its last records are there when its name is gone. */
+/* The newest journal, which is kept open: its last records are there when its name is gone. */
 static size_t whole_journal(void)
 {
     static int fd = -1;
+    int now = open(journal, O_RDONLY | O_CLOEXEC);
 
-    if (fd < 0)
-        fd = open(journal, O_RDONLY | O_CLOEXEC);
+    if (now >= 0) {
+        close(fd);
+        fd = now;
+    }
     ssize_t length = fd < 0 ? 0 : pread(fd, data, sizeof data, 0);
 
     return length > 0 ? (size_t)length : 0;
