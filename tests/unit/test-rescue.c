@@ -64,6 +64,20 @@ static void test_found_anew(void)
     return_after("reset", FALSE, "", "only after it was taken from the bus and found anew.");
 }
 
+/* Its module was removed meanwhile. */
+static void test_driver_gone(void)
+{
+    make_rescue_host(TRUE);
+    g_autoptr(DkvmHandover) handover = must_load();
+    g_autofree char *bind = at("/sys/bus/pci/drivers/bochs-drm/bind");
+
+    g_assert_true(prepare(handover, NULL));
+    put_stubborn(GPU, "never");
+    g_assert_cmpint(unlink(bind), ==, 0);
+    g_assert_false(dkvm_handover_restore(handover, "test"));
+    g_assert_nonnull(strstr(handover->problems->str, "bochs-drm is not there any more"));
+}
+
 /* A reset keeps the registers, so one that lost its windows is not reset. */
 static void test_lost(void)
 {
@@ -139,6 +153,7 @@ static void test_sleep_alarm_over(void)
     assert_home();
     g_autofree char *alarm = content(ALARM);
     g_assert_cmpstr(alarm, ==, "");
+    g_assert_cmpstr(handover->problems->str, ==, "");
 }
 
 /* It does not come back, the host did not sleep, and SAID is said.  The way to sleep and the alarm
@@ -259,6 +274,7 @@ static void add(void)
 {
     g_test_add_func("/rescue/reset", test_reset);
     g_test_add_func("/rescue/found-anew", test_found_anew);
+    g_test_add_func("/rescue/driver-gone", test_driver_gone);
     g_test_add_func("/rescue/lost", test_lost);
     g_test_add_func("/rescue/sleep", test_sleep);
     g_test_add_func("/rescue/sleep-alarm-over", test_sleep_alarm_over);
