@@ -9,6 +9,8 @@
  * DKVM_ERROR_LIBVIRT. */
 char *dkvm_libvirt_definition(const char *name, GError **error);
 
-/* virNodeDeviceReAttach() of the PCI device BDF at the connection URI.  Returns 0, EINVAL for a bad
- * address, or EIO and *TEXT, why not (g_free). */
+/* virNodeDeviceReAttach() of the PCI device BDF at the connection URI: else libvirt thinks for as
+ * long as it runs that the device is as a managed='no' domain left it, and gives it back to nobody
+ * any more (facts/rig.md 5, virhostdev.c).  Returns 0, EINVAL for a bad address, or EIO and *TEXT,
+ * why not (g_free).  For the worker. */
 int dkvm_libvirt_reattach(const char *bdf, const char *uri, char **text);
