@@ -99,18 +99,21 @@ static char *read_xml(virConnectPtr connection, const char *name, char **text)
     return copy;
 }
 
-/* NULL with *TEXT. */
-static char *ask_definition(const char *name, char **text)
+/* NULL with *TEXT, and *NEXT, what to do about it. */
+static char *ask_definition(const char *name, char **text, const char **next)
 {
+    *next = "install libvirt's client library again";
     *text = load();
     if (*text)
         return NULL;
+    *next = "is its daemon running (systemctl status libvirtd), and may you use it?";
     virConnectPtr connection = calls.connect_to_read("qemu:///system");
 
     if (!connection) {
         *text = last_error();
         return NULL;
     }
+    *next = "'virsh list --all' shows the names";
     char *xml = read_xml(connection, name, text);
 
     (void)calls.close(connection);
@@ -120,13 +123,13 @@ static char *ask_definition(const char *name, char **text)
 char *dkvm_libvirt_definition(const char *name, GError **error)
 {
     g_autofree char *text = NULL;
-    char *xml = ask_definition(name, &text);
+    const char *next;
+    char *xml = ask_definition(name, &text, &next);
 
     if (!xml)
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_LIBVIRT,
-                    "cannot read the definition of the VM '%s' from libvirt: %s; 'virsh list "
-                    "--all' lists them",
-                    name, text);
+                    "cannot read the definition of the VM '%s' from libvirt: %s; %s", name, text,
+                    next);
     return xml;
 }
 
