@@ -169,6 +169,18 @@ static gboolean is_back(const DkvmHandover *handover, const DkvmAction *action)
     return g_strcmp0(now, action->pre) == 0;
 }
 
+/* Why asking its driver was not enough: what helps in the end says nothing of it. */
+static void note_need(const DkvmHandover *handover, const DkvmAction *action, gboolean lost,
+                      const GError *cause)
+{
+    g_autofree char *text =
+        lost    ? g_strdup_printf("%s has lost its addresses: its bus was reset", action->target)
+        : cause ? g_strdup_printf("%s is not taken: %s", action->target, cause->message)
+                : g_strdup_printf("%s is not taken by its driver %s", action->target, action->pre);
+
+    dkvm_step_log(handover->uuid, action, TRUE, text);
+}
+
 /* What brought it back: for the next login, and for who reads the log. */
 static gboolean note_rescue(DkvmHandover *handover, const DkvmAction *action, const char *how)
 {
@@ -263,6 +275,7 @@ static gboolean undo_unbind(DkvmHandover *handover, const DkvmAction *action, GE
         g_propagate_error(error, g_steal_pointer(&first));
         return FALSE;
     }
+    note_need(handover, action, lost, first);
     return rescue(handover, action, lost, error);
 }
 

@@ -6,7 +6,7 @@ load handoff.bash
 
 setup_file() {
     handoff_setup bookworm
-    export RIG_TIMEOUT=${RIG_TIMEOUT:-3600}
+    export RIG_TIMEOUT=${RIG_TIMEOUT:-14400}
 }
 
 @test "the rig: machines without devices, libvirt's own managed='yes', a hook that forgets is found" {

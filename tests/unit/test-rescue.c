@@ -93,6 +93,20 @@ static void test_lost(void)
     g_assert_nonnull(strstr(text, "found anew"));
 }
 
+/* The log says why asking the driver was not enough. */
+static void test_why(void)
+{
+    if (g_test_subprocess()) {
+        test_lost();
+        return_after("reset", TRUE, "x", "only after it was reset.");
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_passed();
+    g_test_trap_assert_stderr("*" GPU " has lost its addresses: its bus was reset*" GPU
+                              " is not taken*reset*");
+}
+
 /* ---- the host sleeps -------------------------------------------------------------------- */
 
 #define KINDS "/sys/power/mem_sleep"
@@ -276,6 +290,7 @@ static void add(void)
     g_test_add_func("/rescue/found-anew", test_found_anew);
     g_test_add_func("/rescue/driver-gone", test_driver_gone);
     g_test_add_func("/rescue/lost", test_lost);
+    g_test_add_func("/rescue/why", test_why);
     g_test_add_func("/rescue/sleep", test_sleep);
     g_test_add_func("/rescue/sleep-alarm-over", test_sleep_alarm_over);
     g_test_add_func("/rescue/no-sleep", test_no_sleep);
