@@ -13,10 +13,9 @@
 #include "qemu-hook/bus.h"
 #include "qemu-hook/rundir.h"
 #include "qemu-hook/step.h"
+#include "qemu-hook/unit.h"
 #include "qemu-hook/users.h"
 
-#define ACTIVE "active"
-#define INACTIVE "inactive"
 #define FREE "free"
 #define STOP_MS 15000
 #define SESSION_MS 10000
@@ -43,35 +42,16 @@ static gboolean desktop_holds(const DkvmPlan *plan)
 
 /* ---- the display manager ---------------------------------------------------------------- */
 
-static char *state_of(const char *unit)
-{
-    g_autofree char *state = dkvm_bus_unit_state(unit);
-
-    if (!state)
-        return NULL;
-    /* "failed" is what a display manager is that does not end well: it has let go all the same. */
-    return g_strdup(g_str_equal(state, "failed") ? INACTIVE : state);
-}
-
 static void plan_manager(DkvmPlan *plan)
 {
     g_autofree char *unit =
         plan->config->desktop_stop && dkvm_bus_has_systemd() ? dkvm_display_manager() : NULL;
-    g_autofree char *state = unit ? state_of(unit) : NULL;
+    const char *state = unit && desktop_holds(plan) ? dkvm_unit_state(unit) : DKVM_UNIT_DOWN;
 
-    if (g_strcmp0(state, ACTIVE) == 0 && desktop_holds(plan))
-        dkvm_plan_add(plan, &dkvm_step_manager, unit, ACTIVE, INACTIVE);
-}
-
-/* Nothing is started on a host that goes down. */
-static char *look_manager(DkvmHandover *handover, const DkvmAction *action)
-{
-    return action->over ? g_strdup(action->pre) : state_of(action->target);
-}
-
-static gboolean apply_manager(DkvmHandover *handover, const DkvmAction *action, GError **error)
-{
-    return dkvm_bus_stop_unit(action->target, action->step->deadline, error);
+    if (!state)
+        dkvm_unit_refuse_silent(plan, unit);
+    else if (g_str_equal(state, DKVM_UNIT_UP))
+        dkvm_plan_add(plan, &dkvm_step_manager, unit, DKVM_UNIT_UP, DKVM_UNIT_DOWN);
 }
 
 /* Not before the card is there again, or it starts in a loop (facts/handoff.md F21). */
@@ -90,12 +70,9 @@ static void wait_for_cards(const DkvmHandover *handover)
 
 static gboolean undo_manager(DkvmHandover *handover, const DkvmAction *action, GError **error)
 {
-    if (dkvm_bus_is_stopping()) {
-        ((DkvmAction *)action)->over = TRUE;
-        return TRUE;
-    }
-    wait_for_cards(handover);
-    return dkvm_bus_start_unit_and_wait(action->target, action->step->deadline, error);
+    if (!dkvm_bus_is_stopping())
+        wait_for_cards(handover);
+    return dkvm_unit_start(handover, action, error);
 }
 
 static char *text_manager(const DkvmAction *action)
@@ -107,8 +84,8 @@ const DkvmStep dkvm_step_manager = {
     .name = "display-manager",
     .deadline = STOP_MS,
     .plan = plan_manager,
-    .look = look_manager,
-    .apply = apply_manager,
+    .look = dkvm_unit_look,
+    .apply = dkvm_unit_stop,
     .undo = undo_manager,
     .text = text_manager,
 };

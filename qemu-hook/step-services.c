@@ -7,10 +7,9 @@
 #include "qemu-hook/bus.h"
 #include "qemu-hook/services.h"
 #include "qemu-hook/step.h"
+#include "qemu-hook/unit.h"
 #include "qemu-hook/users.h"
 
-#define ACTIVE "active"
-#define INACTIVE "inactive"
 #define UNIT_MS 10000
 
 static const char *const of_nvidia[] = {"nvidia-persistenced.service", "nvidia-powerd.service",
@@ -35,18 +34,6 @@ gboolean dkvm_services_stop(const DkvmPlan *plan, const char *unit)
            (g_strv_contains(of_nvidia, unit) && has_nvidia(plan));
 }
 
-/* Of systemd's states (systemctl(1)) those in which a unit has processes, or soon will; NULL: it
- * cannot be asked. */
-static const char *state_of(const char *unit)
-{
-    static const char *const up[] = {"active", "activating", "reloading", "refreshing", NULL};
-    g_autofree char *state = dkvm_bus_unit_state(unit);
-
-    if (!state)
-        return NULL;
-    return g_strv_contains(up, state) ? ACTIVE : INACTIVE;
-}
-
 static gboolean is_planned(const DkvmPlan *plan, const char *unit)
 {
     for (guint i = 0; i < plan->actions->len; i++) {
@@ -60,13 +47,12 @@ static gboolean is_planned(const DkvmPlan *plan, const char *unit)
 
 static void plan_unit(DkvmPlan *plan, const char *unit)
 {
-    const char *state = is_planned(plan, unit) ? INACTIVE : state_of(unit);
+    const char *state = is_planned(plan, unit) ? DKVM_UNIT_DOWN : dkvm_unit_state(unit);
 
     if (!state)
-        dkvm_plan_refuse(plan, "Start the VM again; if that does not help, start the host again.",
-                         "systemd does not say whether %s runs.", unit);
-    else if (g_str_equal(state, ACTIVE))
-        dkvm_plan_add(plan, &dkvm_step_services, unit, ACTIVE, INACTIVE);
+        dkvm_unit_refuse_silent(plan, unit);
+    else if (g_str_equal(state, DKVM_UNIT_UP))
+        dkvm_plan_add(plan, &dkvm_step_services, unit, DKVM_UNIT_UP, DKVM_UNIT_DOWN);
 }
 
 static void plan_listed(DkvmPlan *plan, const char *unit)
@@ -78,7 +64,7 @@ static void plan_listed(DkvmPlan *plan, const char *unit)
                          "Take it out of \"services\" in /etc/dkvm/dkvm.conf, and write \"desktop "
                          "= stop\" if that is what is meant.",
                          "%s is the display manager of this host.", unit);
-    else if (state_of(unit) && !dkvm_bus_unit_exists(unit))
+    else if (dkvm_unit_state(unit) && !dkvm_bus_unit_exists(unit))
         dkvm_plan_note(plan, "This host has no unit %s, which \"services\" in dkvm.conf names.",
                        unit);
     else
@@ -101,28 +87,6 @@ static void plan(DkvmPlan *plan)
         plan_unit(plan, of_nvidia[i]);
 }
 
-static char *look(DkvmHandover *handover, const DkvmAction *action)
-{
-    const char *state = action->over ? action->pre : state_of(action->target);
-
-    return g_strdup(state ? state : DKVM_UNREADABLE);
-}
-
-static gboolean apply(DkvmHandover *handover, const DkvmAction *action, GError **error)
-{
-    return dkvm_bus_stop_unit(action->target, action->step->deadline, error);
-}
-
-/* Nothing is started on a host that goes down. */
-static gboolean undo(DkvmHandover *handover, const DkvmAction *action, GError **error)
-{
-    if (dkvm_bus_is_stopping()) {
-        ((DkvmAction *)action)->over = TRUE;
-        return TRUE;
-    }
-    return dkvm_bus_start_unit_and_wait(action->target, action->step->deadline, error);
-}
-
 static char *text(const DkvmAction *action)
 {
     return g_strdup_printf("stop %s", action->target);
@@ -133,8 +97,8 @@ const DkvmStep dkvm_step_services = {
     .optional = TRUE,
     .deadline = UNIT_MS,
     .plan = plan,
-    .look = look,
-    .apply = apply,
-    .undo = undo,
+    .look = dkvm_unit_look,
+    .apply = dkvm_unit_stop,
+    .undo = dkvm_unit_start,
     .text = text,
 };
