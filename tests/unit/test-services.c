@@ -1,121 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* qemu-hook/step-services.c, with a systemd of files in place of qemu-hook/bus.c: a file for each
- * unit, with its state in it. */
+/* qemu-hook/step-services.c. */
 #include <glib.h>
 
 #include "lib/xml.h"
-#include "qemu-hook/bus.h"
 #include "qemu-hook/users.h"
-#include "tests/unit/handover-run.h"
-
-static gboolean has_systemd = TRUE, is_stopping, is_silent, cannot_start, stops_late;
-
-/* ---- systemd ---------------------------------------------------------------------------- */
-
-/* All of bus.h: one that is missing makes the linker take bus.c, and then each is there twice. */
-
-static char *unit_file(const char *unit)
-{
-    return g_strconcat(root, "/systemd/", unit, NULL);
-}
-
-static void note(const char *what, const char *unit)
-{
-    g_autofree char *path = at("/log"), *old = read_word(path);
-    g_autofree char *text = g_strdup_printf("%s%s%s %s", old, *old ? "; " : "", what, unit);
-
-    g_assert_true(g_file_set_contents(path, text, -1, NULL));
-}
-
-gboolean dkvm_bus_has_systemd(void)
-{
-    return has_systemd;
-}
-
-gboolean dkvm_bus_unit_exists(const char *unit)
-{
-    g_autofree char *path = unit_file(unit);
-
-    return !is_silent && g_file_test(path, G_FILE_TEST_EXISTS);
-}
-
-char *dkvm_bus_unit_state(const char *unit)
-{
-    g_autofree char *path = unit_file(unit);
-
-    if (is_silent)
-        return NULL;
-    return dkvm_bus_unit_exists(unit) ? read_word(path) : g_strdup("inactive");
-}
-
-/* With the unit its process goes, which is the one that test_holders() puts there. */
-gboolean dkvm_bus_stop_unit(const char *unit, guint milliseconds, GError **error)
-{
-    g_autofree char *path = unit_file(unit), *process = at("/proc/77");
-
-    note("stop", unit);
-    g_assert_true(g_file_set_contents(path, stops_late ? "deactivating" : "failed", -1, NULL));
-    remove_tree(process);
-    if (stops_late)
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "cannot stop %s: late", unit);
-    return !stops_late;
-}
-
-gboolean dkvm_bus_start_unit_and_wait(const char *unit, guint milliseconds, GError **error)
-{
-    g_autofree char *path = unit_file(unit);
-
-    note("start", unit);
-    if (cannot_start || is_silent) {
-        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "cannot start %s: test", unit);
-        return FALSE;
-    }
-    return g_file_set_contents(path, "active", -1, NULL);
-}
-
-gboolean dkvm_bus_start_unit(const char *unit, GError **error)
-{
-    return FALSE;
-}
-
-gboolean dkvm_bus_is_stopping(void)
-{
-    return is_stopping;
-}
-
-int dkvm_bus_inhibit(const char *why, GError **error)
-{
-    return dup(STDIN_FILENO);
-}
-
-gboolean dkvm_bus_end_session(const char *session, guint milliseconds, GError **error)
-{
-    return FALSE;
-}
-
-char *dkvm_bus_blocker(const char *what)
-{
-    return NULL;
-}
-
-char *dkvm_bus_allowed_cpus(const char *unit)
-{
-    return NULL;
-}
-
-gboolean dkvm_bus_set_allowed_cpus(const char *unit, const char *cpus, GError **error)
-{
-    return FALSE;
-}
-
-/* ---- the host --------------------------------------------------------------------------- */
-
-static void put_unit(const char *unit, const char *state)
-{
-    g_autofree char *path = g_strconcat("/systemd/", unit, NULL);
-
-    put(path, state);
-}
+#include "tests/unit/fake-bus.h"
 
 static void put_services(const char *services)
 {
@@ -140,21 +29,6 @@ static void put_nvidia(void)
     put("/sys/bus/pci/drivers/nvidia/bind", "");
     put_device("0000:01:00.0", "0x030000\n", "nvidia", 11);
     put("/proc/driver/nvidia/gpus/0000:01:00.0/unbindLock", "0\n");
-}
-
-static void expect_log(const char *wanted)
-{
-    g_autofree char *path = at("/log"), *got = read_word(path);
-
-    g_assert_cmpstr(got, ==, wanted);
-    (void)g_unlink(path);
-}
-
-static void expect_state(const char *unit, const char *wanted)
-{
-    g_autofree char *path = unit_file(unit), *got = read_word(path);
-
-    g_assert_cmpstr(got, ==, wanted);
 }
 
 /* ---- tests ------------------------------------------------------------------------------ */
@@ -190,31 +64,23 @@ static void test_nvidia(void)
 /* What a service holds that will be stopped is in nobody's way; what another one holds is. */
 static void test_holders(void)
 {
-    const char *node = "/sys/devices/pci0000:00/0000:01:00.0/drm/card1";
-    g_autofree char *number = g_strconcat(node, "/dev", NULL);
-
     make_services();
-    put(number, "1:3\n");
-    put("/proc/77/comm", "daemon\n");
-    put("/proc/77/cgroup", "0::/system.slice/a.service\n");
-    put_link("/proc/77/fd/5", "/dev/null");
+    put_holder("daemon\n", "0::/system.slice/a.service\n");
     put_services("off.service");
     g_autofree char *text = refusal();
-    g_assert_nonnull(strstr(text, "Programs use it: daemon (77, a.service)"));
+    g_assert_nonnull(strstr(text, "Programs use it: daemon (4999977, a.service)"));
     put_services("a.service");
     g_autoptr(DkvmHandover) handover = must_load();
     g_assert_true(prepare(handover, NULL));
     g_assert_true(dkvm_handover_restore(handover, "test"));
     expect_log("stop a.service; start a.service");
     /* Nor where nothing stops it. */
-    put("/proc/77/comm", "daemon\n");
-    put("/proc/77/cgroup", "0::/system.slice/a.service\n");
-    put_link("/proc/77/fd/5", "/dev/null");
+    put_holder("daemon\n", "0::/system.slice/a.service\n");
     has_systemd = FALSE;
     g_autofree char *none = refusal();
     has_systemd = TRUE;
     g_assert_nonnull(none);
-    put("/proc/77/cgroup", "0::/system.slice/nvidia-persistenced.service\n");
+    put(HOLDER "/cgroup", "0::/system.slice/nvidia-persistenced.service\n");
     g_autofree char *other = refusal();
     g_assert_nonnull(strstr(other, "nvidia-persistenced.service"));
     put_nvidia();
@@ -262,8 +128,6 @@ static void test_notes(void)
 static void test_marker(void)
 {
     make_services();
-    put("/proc/77/comm", "daemon\n");
-    put("/proc/77/cgroup", "0::/system.slice/a.service\n");
     vm_metadata = MARKER("on");
     g_autoptr(DkvmWants) wants = NULL;
     g_autoptr(DkvmConfig) config = NULL;
@@ -279,10 +143,9 @@ static void test_marker(void)
     g_assert_null(strstr(text, "/etc off"));
     g_assert_cmpuint(wants->off->len, ==, 3);
     /* Then what the service holds is in the way. */
-    put("/sys/devices/pci0000:00/0000:01:00.0/drm/card1/dev", "1:3\n");
-    put_link("/proc/77/fd/5", "/dev/null");
+    put_holder("daemon\n", "0::/system.slice/a.service\n");
     g_autofree char *why = refusal();
-    g_assert_nonnull(strstr(why, "daemon (77, a.service)"));
+    g_assert_nonnull(strstr(why, "daemon (4999977, a.service)"));
     vm_metadata = MARKER("off"); /* reverted */
     g_autofree char *fine = refusal();
     vm_metadata = "";
