@@ -25,17 +25,70 @@ gboolean dkvm_bus_has_systemd(void)
            lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+typedef struct {
+    GDBusConnection *bus;
+    GError *error;
+    gboolean over;
+} Connecting;
+
+static void on_connected(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Connecting *connecting = data;
+
+    connecting->bus = g_dbus_connection_new_for_address_finish(result, &connecting->error);
+    connecting->over = TRUE;
+}
+
+static gboolean give_up(gpointer cancellable)
+{
+    g_cancellable_cancel(cancellable);
+    return G_SOURCE_REMOVE;
+}
+
+/* A bus that is not served takes the connection all the same, and GDBus waits for its first word
+ * without an end. */
+static void connect_to(const char *address, guint milliseconds, Connecting *connecting)
+{
+    GMainContext *context = g_main_context_new();
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autoptr(GSource) timer = g_timeout_source_new(milliseconds);
+
+    g_main_context_push_thread_default(context);
+    g_source_set_callback(timer, give_up, cancellable, NULL);
+    g_source_attach(timer, context);
+    g_dbus_connection_new_for_address(address,
+                                      G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
+                                          G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
+                                      NULL, cancellable, on_connected, connecting);
+    while (!connecting->over)
+        (void)g_main_context_iteration(context, TRUE);
+    g_source_destroy(timer);
+    g_main_context_pop_thread_default(context);
+    g_main_context_unref(context);
+}
+
 /* Not g_bus_get_sync()'s shared connection, which ends the process when the bus goes away. */
-static GDBusConnection *connect_bus(GError **error)
+static GDBusConnection *connect_within(guint milliseconds, GError **error)
 {
     g_autofree char *address = g_dbus_address_get_for_bus_sync(G_BUS_TYPE_SYSTEM, NULL, error);
+    Connecting connecting = {NULL};
 
-    return address ? g_dbus_connection_new_for_address_sync(
-                         address,
-                         G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
-                             G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
-                         NULL, NULL, error)
-                   : NULL;
+    if (!address)
+        return NULL;
+    connect_to(address, milliseconds, &connecting);
+    if (g_error_matches(connecting.error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+        g_clear_error(&connecting.error);
+        g_set_error(&connecting.error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
+                    "the system bus does not answer");
+    }
+    if (connecting.error)
+        g_propagate_error(error, connecting.error);
+    return connecting.bus;
+}
+
+static GDBusConnection *connect_bus(GError **error)
+{
+    return connect_within(CALL_MS, error);
 }
 
 static void fail(GError **error, const char *what, GError *cause)
@@ -45,15 +98,17 @@ static void fail(GError **error, const char *what, GError *cause)
     g_error_free(cause);
 }
 
-gboolean dkvm_bus_start_unit(const char *unit, GError **error)
+gboolean dkvm_bus_start_unit(const char *unit, guint milliseconds, GError **error)
 {
     GError *cause = NULL;
-    g_autoptr(GDBusConnection) bus = connect_bus(&cause);
+    gint64 end = g_get_monotonic_time() + (gint64)milliseconds * 1000;
+    g_autoptr(GDBusConnection) bus = connect_within(milliseconds, &cause);
+    int left = (int)MAX((end - g_get_monotonic_time()) / 1000, 1);
     g_autoptr(GVariant) reply =
         bus ? g_dbus_connection_call_sync(bus, SYSTEMD, SYSTEMD_PATH, SYSTEMD ".Manager",
                                           "StartUnit", g_variant_new("(ss)", unit, "replace"),
-                                          G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NONE, CALL_MS,
-                                          NULL, &cause)
+                                          G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NONE, left, NULL,
+                                          &cause)
             : NULL;
 
     if (reply)
@@ -125,23 +180,40 @@ static char *unit_path(GDBusConnection *bus, const char *unit, GError **error)
     return path;
 }
 
-static char *unit_property(const char *unit, const char *property)
+/* A unit whose stop was asked for may still be "active": those that were started after it are
+ * stopped before it.  org.freedesktop.systemd1(5): Job is (ID, PATH), ID 0 if there is none. */
+static gboolean will_stop(GDBusConnection *bus, const char *path)
 {
-    g_autoptr(GDBusConnection) bus = connect_bus(NULL);
-    g_autofree char *path = bus ? unit_path(bus, unit, NULL) : NULL;
+    g_autoptr(GVariant) job = get_property(bus, SYSTEMD, path, SYSTEMD ".Unit", "Job", "(uo)");
+    g_autofree char *type = NULL;
+    const char *object = NULL;
+    guint32 id = 0;
 
-    return path ? string_property(bus, SYSTEMD, path, SYSTEMD ".Unit", property) : NULL;
+    if (job)
+        g_variant_get(job, "(u&o)", &id, &object);
+    if (id != 0)
+        type = string_property(bus, SYSTEMD, object, SYSTEMD ".Job", "JobType");
+    return g_strcmp0(type, "stop") == 0;
 }
 
 char *dkvm_bus_unit_state(const char *unit)
 {
-    return unit_property(unit, "ActiveState");
+    g_autoptr(GDBusConnection) bus = connect_bus(NULL);
+    g_autofree char *path = bus ? unit_path(bus, unit, NULL) : NULL;
+
+    /* The job first: when it is over, the state says so. */
+    if (path && will_stop(bus, path))
+        return g_strdup("deactivating");
+    return path ? string_property(bus, SYSTEMD, path, SYSTEMD ".Unit", "ActiveState") : NULL;
 }
 
 /* LoadUnit() gives an object for every name. */
 gboolean dkvm_bus_unit_exists(const char *unit)
 {
-    g_autofree char *state = unit_property(unit, "LoadState");
+    g_autoptr(GDBusConnection) bus = connect_bus(NULL);
+    g_autofree char *path = bus ? unit_path(bus, unit, NULL) : NULL;
+    g_autofree char *state =
+        path ? string_property(bus, SYSTEMD, path, SYSTEMD ".Unit", "LoadState") : NULL;
 
     return state && !g_str_equal(state, "not-found");
 }

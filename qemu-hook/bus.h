@@ -8,14 +8,16 @@
  * names a bus for it, so that nobody talks to the real one by mistake. */
 gboolean dkvm_bus_has_systemd(void);
 
-/* Starts UNIT (mode "fail"); does not wait until it runs.  Errors: DKVM_ERROR_HOST. */
-gboolean dkvm_bus_start_unit(const char *unit, GError **error);
+/* Starts UNIT; does not wait until it runs, only MILLISECONDS at most until systemd has heard of
+ * it. Errors: DKVM_ERROR_HOST. */
+gboolean dkvm_bus_start_unit(const char *unit, guint milliseconds, GError **error);
 
 /* A block inhibitor for sleep, idle and the lid, held as long as the returned descriptor is open;
  * -1 with DKVM_ERROR_HOST. */
 int dkvm_bus_inhibit(const char *why, GError **error);
 
-/* "active", "inactive", "failed" ...; NULL: systemd cannot be asked.  g_free. */
+/* "active", "inactive", "failed" ..., and "deactivating" also where a stop is only asked for; NULL:
+ * systemd cannot be asked.  g_free. */
 char *dkvm_bus_unit_state(const char *unit);
 /* systemd has a file of UNIT. */
 gboolean dkvm_bus_unit_exists(const char *unit);

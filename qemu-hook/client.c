@@ -16,7 +16,8 @@
 #include "qemu-hook/channel.h"
 #include "qemu-hook/rundir.h"
 
-#define START_MS 1500 /* for a guard to listen, before another is started */
+#define SYSTEMD_MS 5000 /* for systemd to hear that it is to start a guard */
+#define START_MS 1500   /* for a guard to listen, before another is started */
 
 gboolean dkvm_client_is_known(const char *uuid)
 {
@@ -56,13 +57,15 @@ static void start_detached(const char *uuid)
         (void)waitpid(pid, NULL, 0);
 }
 
-static void start_guard(const char *uuid)
+/* systemd gets half of the time that is LEFT (in milliseconds); the other is for a guard without
+ * it. */
+static void start_guard(const char *uuid, gint64 left)
 {
     g_autofree char *unit = g_strdup_printf("dkvm-guard@%s.service", uuid);
     g_autoptr(GError) error = NULL;
 
     if (dkvm_bus_has_systemd()) {
-        if (dkvm_bus_start_unit(unit, &error))
+        if (dkvm_bus_start_unit(unit, (guint)MIN(left / 2, SYSTEMD_MS), &error))
             return;
         dkvm_log_warning("%s; a guard without systemd is started instead", error->message);
     }
@@ -108,7 +111,7 @@ static int reach(const char *uuid, gint64 end)
             end = 0;
         } else {
             (void)inotify_add_watch(watch, folder, IN_MOVED_TO | IN_DELETE_SELF);
-            start_guard(uuid);
+            start_guard(uuid, left_until(end));
             channel =
                 connect_within(uuid, watch, MIN(end, g_get_monotonic_time() + START_MS * 1000));
         }

@@ -79,6 +79,17 @@ DkvmTaken *dkvm_handover_device(const DkvmHandover *handover, const char *bdf)
     return NULL;
 }
 
+void dkvm_handover_as_device(const DkvmHandover *handover, const char *bdf, DkvmGroup *group,
+                             DkvmDevice *device)
+{
+    const DkvmTaken *taken = dkvm_handover_device(handover, bdf);
+
+    *device = (DkvmDevice){.sysfs = taken ? taken->sysfs : (char *)"", .group = group};
+    (void)g_strlcpy(device->name, bdf, sizeof device->name);
+    if (group)
+        *group = (DkvmGroup){.number = taken ? taken->group : -1};
+}
+
 /* ---- reading a journal ------------------------------------------------------------------ */
 
 static pid_t to_pid(const char *text)

@@ -120,6 +120,10 @@ gboolean dkvm_host_is_wedged(char **text);
 pid_t dkvm_handover_holder(const DkvmHandover *handover, guint64 *start);
 
 DkvmTaken *dkvm_handover_device(const DkvmHandover *handover, const char *bdf);
+/* Fills DEVICE with what dkvm_users() looks a device up by; valid as long as HANDOVER and GROUP.
+ * GROUP is filled too; NULL: who has its IOMMU group open is not looked for. */
+void dkvm_handover_as_device(const DkvmHandover *handover, const char *bdf, DkvmGroup *group,
+                             DkvmDevice *device);
 void dkvm_taken_free(DkvmTaken *taken);
 DkvmAction *dkvm_action_new(const DkvmStep *step, const char *target, const char *pre,
                             const char *post);

@@ -235,10 +235,10 @@ static gboolean drain(const DkvmAction *action, const DkvmDevice *device, int nu
 
 static gboolean apply_drain(DkvmHandover *handover, const DkvmAction *action, GError **error)
 {
-    const DkvmTaken *taken = dkvm_handover_device(handover, action->target);
-    DkvmGroup group = {.number = taken ? taken->group : -1};
-    const DkvmDevice device = {.sysfs = taken ? taken->sysfs : (char *)"", .group = &group};
+    DkvmGroup group;
+    DkvmDevice device;
 
+    dkvm_handover_as_device(handover, action->target, &group, &device);
     if (drain(action, &device, SIGTERM, TERM_MS) || drain(action, &device, SIGKILL, TERM_MS)) {
         ((DkvmAction *)action)->over = TRUE;
         return TRUE;

@@ -58,8 +58,9 @@ static void plan_unbind(DkvmPlan *plan)
  * F08): asked again at the last moment. */
 static gboolean is_unused(const DkvmHandover *handover, const DkvmAction *action, GError **error)
 {
-    const DkvmTaken *taken = dkvm_handover_device(handover, action->target);
-    const DkvmDevice device = {.sysfs = taken ? taken->sysfs : (char *)""};
+    DkvmDevice device;
+
+    dkvm_handover_as_device(handover, action->target, NULL, &device);
     g_autofree char *who = dkvm_users_text(&device);
 
 #ifdef DKVM_FAILPOINTS

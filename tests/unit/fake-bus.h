@@ -91,7 +91,7 @@ gboolean dkvm_bus_start_unit_and_wait(const char *unit, guint milliseconds, GErr
     return g_file_set_contents(path, "active", -1, NULL);
 }
 
-gboolean dkvm_bus_start_unit(const char *unit, GError **error)
+gboolean dkvm_bus_start_unit(const char *unit, guint milliseconds, GError **error)
 {
     return FALSE;
 }

@@ -22,6 +22,12 @@ static const char fake_xml[] =
     "<property name='AllowedCPUs' type='ay' access='read'/></interface>"
     "<interface name='org.freedesktop.systemd1.Scope'>"
     "<property name='AllowedCPUs' type='ay' access='read'/></interface>"
+    "<interface name='org.freedesktop.systemd1.Unit'>"
+    "<property name='ActiveState' type='s' access='read'/>"
+    "<property name='LoadState' type='s' access='read'/>"
+    "<property name='Job' type='(uo)' access='read'/></interface>"
+    "<interface name='org.freedesktop.systemd1.Job'>"
+    "<property name='JobType' type='s' access='read'/></interface>"
     "<interface name='org.freedesktop.login1.Manager'><method name='Inhibit'>"
     "<arg type='s' direction='in'/><arg type='s' direction='in'/><arg type='s' direction='in'/>"
     "<arg type='s' direction='in'/><arg type='h' direction='out'/></method>"
@@ -33,7 +39,12 @@ static const char fake_xml[] =
 
 static const char *const fake_units[][3] = {{"user.slice", "user_2eslice", "Slice"},
                                             {"system.slice", "system_2eslice", "Slice"},
-                                            {"init.scope", "init_2escope", "Scope"}};
+                                            {"init.scope", "init_2escope", "Scope"},
+                                            {"dm.service", "dm_2eservice", "Unit"}};
+
+#define FAKE_JOB "/org/freedesktop/systemd1/job/7"
+/* Of dm.service: "STATE", or "STATE JOBTYPE" if there is a job for it. */
+#define FAKE_SERVICE "/dm.service"
 
 /* With this file there nothing of it works. */
 static gboolean fake_is_broken(void)
@@ -51,9 +62,24 @@ static char *fake_file(const char *unit)
     return at(path);
 }
 
+static GVariant *fake_get_service(const char *property)
+{
+    g_autofree char *file = at(FAKE_SERVICE), *text = read_word(file);
+    g_auto(GStrv) words = g_strsplit(text, " ", 2);
+    gboolean has_job = g_strv_length(words) == 2;
+
+    if (g_str_equal(property, "Job"))
+        return g_variant_new("(uo)", has_job ? 7 : 0, has_job ? FAKE_JOB : "/");
+    if (g_str_equal(property, "JobType"))
+        return g_variant_new_string(words[1]);
+    return g_variant_new_string(g_str_equal(property, "LoadState") ? "loaded" : words[0]);
+}
+
 static GVariant *fake_get(GDBusConnection *bus, const char *sender, const char *path,
                           const char *interface, const char *property, GError **error, gpointer u)
 {
+    if (!g_str_equal(property, "AllowedCPUs"))
+        return fake_get_service(property);
     g_autofree char *file = fake_file(u);
     g_autofree char *text = read_word(file);
     gsize count = strlen(text) / 2;
@@ -196,6 +222,7 @@ static void fake_run(const char *address, int ready)
 
         fake_register(bus, node, object, interface, (gpointer)fake_units[i][0]);
     }
+    fake_register(bus, node, FAKE_JOB, "org.freedesktop.systemd1.Job", NULL);
     fake_own(bus, "org.freedesktop.systemd1");
     fake_own(bus, "org.freedesktop.login1");
     g_assert_cmpint(write(ready, "!", 1), ==, 1);

@@ -149,7 +149,7 @@ static void remove_tree(const char *path)
     (void)g_remove(path);
 }
 
-static void make_host(void)
+static G_GNUC_UNUSED void make_host(void)
 {
     static const char *const drivers[] = {"vfio-pci", "bochs-drm", "snd_hda_intel", "xhci_hcd"};
 
@@ -523,7 +523,7 @@ static int fail_number = -1, fail_cause, fail_count;
 static gboolean fail_rescan;
 static gboolean fail_silent;
 
-static int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **text)
+static G_GNUC_UNUSED int fake_kernel(DkvmWorkKind kind, const char *a, const char *b, char **text)
 {
     g_autofree char *path = kind == DKVM_WORK_WRITE ? at(a) : NULL;
 

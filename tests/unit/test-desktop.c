@@ -2,6 +2,7 @@
 /* qemu-hook/step-desktop.c: the display manager, sessions, and whoever holds the card after that.
  */
 #include <glib.h>
+#include <sys/sysmacros.h>
 
 #include "qemu-hook/users.h"
 #include "tests/unit/fake-bus.h"
@@ -195,6 +196,38 @@ static void test_drain(void)
     assert_home();
 }
 
+/* nvidia's own node is no file of sysfs (udev/holders.c): it is seen before, while it is drained,
+ * and at the last moment. */
+static void test_nvidia_node(void)
+{
+    const char *information = "/proc/driver/nvidia/gpus/0000:01:00.0/information";
+    const DkvmStep *const steps[] = {&dkvm_step_drain, &dkvm_step_unbind};
+    pid_t pid = begin_program(TRUE);
+    g_autofree char *node = at("/nvidia3");
+    g_autofree char *link = g_strdup_printf("/proc/%d/fd/5", (int)pid);
+    g_autofree char *old = at(link);
+
+    put(information, "Model: \t\t test\nDevice Minor: \t 3\n");
+    g_assert_cmpint(mknod(node, S_IFCHR | 0600, makedev(195, 3)), ==, 0);
+    (void)unlink(old);
+    put_link(link, node);
+    for (gsize i = 0; i < G_N_ELEMENTS(steps); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(DkvmHandover) handover = must_load();
+        DkvmAction *action = dkvm_action_new(steps[i], "0000:01:00.0", "all", "");
+        DkvmTaken *taken = g_new0(DkvmTaken, 1);
+
+        (void)g_strlcpy(taken->bdf, "0000:01:00.0", sizeof taken->bdf);
+        taken->sysfs = g_strdup("/sys/devices/pci0000:00/0000:01:00.0");
+        g_ptr_array_add(handover->devices, taken);
+        g_ptr_array_add(handover->actions, action);
+        g_assert_false(steps[i]->apply(handover, action, &error));
+        g_assert_nonnull(strstr(error->message, "blender"));
+    }
+    (void)kill(pid, SIGKILL);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+}
+
 /* Killed after each record, the next guard starts what was stopped. */
 static void test_kill(void)
 {
@@ -254,6 +287,7 @@ static void add(void)
     g_test_add_func("/desktop/host-goes-down", test_host_goes_down);
     g_test_add_func("/desktop/session", test_session);
     g_test_add_func("/desktop/drain", test_drain);
+    g_test_add_func("/desktop/nvidia-node", test_nvidia_node);
     g_test_add_func("/desktop/kill", test_kill);
     g_test_add_func("/desktop/kill-late", test_kill_late);
     g_test_add_func("/desktop/kill-session", test_kill_session);
