@@ -34,25 +34,50 @@ static char *stuck_at(pid_t pid)
     return g_strdup_printf(", in %s", text);
 }
 
-static void note_late(DkvmHandover *handover, DkvmAction *action, GError **error)
+static void write_late(DkvmHandover *handover, const DkvmAction *action)
 {
     char number[NUMBER_SIZE], pid[NUMBER_SIZE], start[NUMBER_SIZE];
-    g_autofree char *where = NULL;
 
-    action->late = dkvm_worker_late(handover->worker, &action->late_start);
-    where = stuck_at(action->late);
     (void)g_snprintf(number, sizeof number, "%u", action->number);
     (void)g_snprintf(pid, sizeof pid, "%d", (int)action->late);
     (void)g_snprintf(start, sizeof start, "%" G_GUINT64_FORMAT, action->late_start);
     (void)dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_LATE, number, pid, start, NULL);
+}
+
+static void note_late(DkvmHandover *handover, DkvmAction *action, GError **error)
+{
+    g_autofree char *where = NULL;
+
+    action->late = dkvm_worker_late(handover->worker, &action->late_start);
+    where = stuck_at(action->late);
+    write_late(handover, action);
     g_set_error(error, DKVM_ERROR, DKVM_ERROR_HOST, STUCK, action->step->name, action->target,
                 (int)action->late, where);
+}
+
+/* Before it gets its first work: what it does goes on when this process is killed. */
+static void note_worker(DkvmHandover *handover)
+{
+    char text[NUMBER_SIZE], start[NUMBER_SIZE];
+
+    dkvm_worker_start(handover->worker);
+    pid_t pid = dkvm_worker_pid(handover->worker);
+
+    if (pid == 0 || pid == handover->worker_pid)
+        return;
+    handover->worker_pid = pid;
+    handover->worker_start = dkvm_process_start(pid);
+    (void)g_snprintf(text, sizeof text, "%d", (int)pid);
+    (void)g_snprintf(start, sizeof start, "%" G_GUINT64_FORMAT, handover->worker_start);
+    (void)dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_WORKER, text, start, NULL);
 }
 
 static int try_within(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
                       const char *a, const char *b, guint milliseconds, GError **error)
 {
     g_autofree char *text = NULL;
+
+    note_worker(handover);
     int cause = dkvm_worker_do(handover->worker, kind, a, b, milliseconds, &text);
 
     if (cause == DKVM_WORK_LATE)
@@ -82,6 +107,15 @@ gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWo
                         const char *a, const char *b, GError **error)
 {
     return dkvm_step_try(handover, action, kind, a, b, error) == 0;
+}
+
+void dkvm_step_note_removed(DkvmHandover *handover, const DkvmAction *action)
+{
+    char number[NUMBER_SIZE];
+
+    (void)g_snprintf(number, sizeof number, "%u", action->number);
+    (void)dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_REMOVED, number, NULL);
+    ((DkvmAction *)action)->removed = TRUE;
 }
 
 /* "It is not there" is an answer, everything else is none. */
@@ -200,6 +234,30 @@ static gboolean refuse(const DkvmAction *action, const char *now, GError **error
                 action->step->later ? "somebody else has changed it, it is left alone"
                                     : "start the VM again");
     return FALSE;
+}
+
+/* A guard that was killed leaves its worker in the middle of a call to the kernel, which is not to
+ * be looked at before it is over. */
+static void wait_for_worker(DkvmHandover *handover)
+{
+    pid_t pid = handover->worker_pid;
+    DkvmAction *action = handover->touched;
+
+    if (pid <= 0 || pid == getpid() || pid == dkvm_worker_pid(handover->worker))
+        return;
+    struct pollfd one = {.fd = dkvm_process_open(pid, handover->worker_start), .events = POLLIN};
+
+    handover->worker_pid = 0;
+    if (one.fd < 0)
+        return;
+    int ended = poll(&one, 1, action ? (int)action->step->deadline : 0);
+
+    (void)close(one.fd);
+    if (ended > 0 || !action)
+        return;
+    action->late = pid;
+    action->late_start = handover->worker_start;
+    write_late(handover, action);
 }
 
 /* One that was planned keeps its number. */
@@ -368,6 +426,21 @@ static gboolean is_at_rest(const DkvmHandover *handover, const DkvmAction *actio
     return !now || g_str_equal(now, action->pre) || g_strcmp0(now, original(handover, action)) == 0;
 }
 
+/* Another step of ours made it so, and that was only half undone: the kernel's own choice of a
+ * driver, for one, may be the guest's. */
+static gboolean is_ours(const DkvmHandover *handover, const DkvmAction *action, const char *now)
+{
+    for (guint i = 0; action->step->property && i < handover->actions->len; i++) {
+        const DkvmAction *other = g_ptr_array_index(handover->actions, i);
+
+        if (g_str_equal(other->target, action->target) &&
+            g_strcmp0(other->step->property, action->step->property) == 0 &&
+            g_str_equal(other->post, now))
+            return TRUE;
+    }
+    return g_str_equal(now, action->post);
+}
+
 /* What is closed is never looked at again: that nothing is left to do has to be seen twice. */
 static char *look_well(DkvmHandover *handover, const DkvmAction *action)
 {
@@ -399,6 +472,13 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
     now = look_well(handover, action);
     if (!now && action->step->seek && action->step->seek(handover, action))
         now = look_well(handover, action);
+    if (!now && action->removed) {
+        dkvm_step_problem(handover, action,
+                          "%s was taken from the bus, to bring it back, and is not found there "
+                          "again; start the host again",
+                          action->target);
+        return FALSE;
+    }
     if (is_at_rest(handover, action, now)) {
         is_undone(handover, action, now ? "nothing to undo" : "gone, nothing to undo");
         return TRUE;
@@ -408,7 +488,7 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
                           action->step->name, action->target);
         return FALSE;
     }
-    if (!g_str_equal(now, action->post)) {
+    if (!is_ours(handover, action, now)) {
         (void)write_state(handover, action, DKVM_RECORD_FOREIGN, now, NULL);
         action->state = DKVM_ACTION_FOREIGN;
         dkvm_step_problem(handover, action,
@@ -456,6 +536,7 @@ void dkvm_handover_go_on(DkvmHandover *handover)
 
     if (!action)
         return;
+    wait_for_worker(handover);
     if (!do_one(handover, action, &error))
         give_up(handover, action, error->message);
     else if (action->over)
@@ -481,7 +562,7 @@ static void clear_folder(DkvmHandover *handover)
 gboolean dkvm_handover_restore(DkvmHandover *handover, const char *reason)
 {
     g_autoptr(GHashTable) stuck = g_hash_table_new(g_str_hash, g_str_equal);
-    gboolean left = FALSE;
+    gboolean left = FALSE, comes_again = FALSE;
 
     g_string_truncate(handover->problems, 0);
     if (handover->phase == DKVM_PHASE_NEW || handover->phase == DKVM_PHASE_CLOSED)
@@ -490,17 +571,22 @@ gboolean dkvm_handover_restore(DkvmHandover *handover, const char *reason)
         (void)dkvm_journal_append(handover->journal, NULL, DKVM_RECORD_RESTORING, reason, NULL);
         handover->phase = DKVM_PHASE_RESTORING;
     }
+    wait_for_worker(handover);
     for (guint i = handover->actions->len; i > 0; i--) {
         DkvmAction *action = g_ptr_array_index(handover->actions, i - 1);
 
         if (action->number == 0 || action->state == DKVM_ACTION_PLANNED ||
             action->state == DKVM_ACTION_UNDONE || action->state == DKVM_ACTION_FOREIGN)
             continue;
-        if (!waits_for(stuck, action) && undo_one(handover, action))
+        gboolean waits = action->step->needs_devices && comes_again && !handover->last_try;
+
+        if (!waits && !waits_for(stuck, action) && undo_one(handover, action))
             continue;
         left = TRUE;
-        if (action->step->on_device && (!action->step->lesser || action->late))
+        if (action->step->on_device && (!action->step->lesser || action->late)) {
             g_hash_table_add(stuck, action->target);
+            comes_again = comes_again || action->late == 0;
+        }
     }
     dkvm_motd_update(handover, left);
     if (left)

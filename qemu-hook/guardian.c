@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "qemu-hook/guardian.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,7 +8,6 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +16,7 @@
 #include "qemu-hook/channel.h"
 #include "qemu-hook/commands.h"
 #include "qemu-hook/inhibitor.h"
+#include "qemu-hook/orphan.h"
 #include "qemu-hook/plan.h"
 #include "qemu-hook/reboot.h"
 #include "qemu-hook/rundir.h"
@@ -126,6 +125,7 @@ static gboolean restore(Guard *guard, const char *reason)
     DkvmHandover *handover = guard->handover;
 
     guard->tries++;
+    handover->last_try = guard->leave || guard->tries >= TRIES;
     if (dkvm_handover_restore(handover, reason)) {
         if (handover->problems->len > 0)
             dkvm_log_warning("VM %s: given back, but: %s", handover->name, handover->problems->str);
@@ -236,6 +236,10 @@ static void on_prepare(Guard *guard, int client, int xml, pid_t caller, guint64 
 /* Short: nothing happened between prepare and now that libvirt has not seen. */
 static void on_start(Guard *guard, int client)
 {
+    if (is_idle(guard)) {
+        (void)answer(client, "no", "Its devices were given back meanwhile. Start the VM again.");
+        return;
+    }
     for (guint i = 0; i < guard->handover->devices->len; i++) {
         const DkvmTaken *taken = g_ptr_array_index(guard->handover->devices, i);
         g_autofree char *driver = dkvm_driver_of(guard->handover, taken->bdf);
@@ -270,6 +274,13 @@ static void on_restore(Guard *guard, int client)
 {
     if (!is_idle(guard) && find_qemu(guard)) {
         (void)answer(client, "no", "The VM runs and has its devices; shut it down first.");
+        return;
+    }
+    /* libvirt has been told that it may have them, and would take them from the host itself. */
+    if (guard->handover->phase == DKVM_PHASE_PREPARED && guard->caller >= 0) {
+        (void)answer(client, "no",
+                     "The VM is being started. Wait until it runs, or end its start with 'virsh "
+                     "destroy'; then its devices come back.");
         return;
     }
     if (is_idle(guard) || restore(guard, "asked for")) {
@@ -365,6 +376,14 @@ static const char *why_restore(const Guard *guard)
     return NULL;
 }
 
+/* Another one than ours may have taken what was left over. */
+static gboolean has_guest(const DkvmHandover *handover)
+{
+    guint64 start;
+
+    return dkvm_handover_holder(handover, &start) != 0;
+}
+
 /* Called at every event and at least every LOOK_MS while something is waited for. */
 static void look(Guard *guard)
 {
@@ -373,7 +392,7 @@ static void look(Guard *guard)
 
     if (handover->phase == DKVM_PHASE_RESTORING || handover->phase == DKVM_PHASE_PREPARING) {
         if (guard->tries < TRIES && g_get_monotonic_time() >= guard->again &&
-            !dkvm_handover_is_wedged(handover))
+            !dkvm_handover_is_wedged(handover) && !has_guest(handover))
             (void)restore(guard, "left over");
         return;
     }
@@ -494,37 +513,24 @@ static gboolean open_all(Guard *guard, GError **error)
     return guard->listener >= 0 && new_handover(guard, error);
 }
 
+static gboolean is_with_guest(const DkvmHandover *handover)
+{
+    return handover->phase == DKVM_PHASE_PREPARED || handover->phase == DKVM_PHASE_RUNNING;
+}
+
 /* What another guard left when it was killed. */
 static void resume(Guard *guard)
 {
-    if (guard->handover->phase == DKVM_PHASE_PREPARED ||
-        guard->handover->phase == DKVM_PHASE_RUNNING) {
+    if (is_with_guest(guard->handover)) {
         watch_caller(guard);
         if (!find_qemu(guard) && guard->handover->phase == DKVM_PHASE_RUNNING)
             guard->qemu_gone = g_get_monotonic_time();
-        dkvm_inhibitor_take(guard->handover);
     }
     guard->released = !is_idle(guard) && dkvm_rundir_is_released(guard->uuid);
     look(guard);
-}
-
-static char orphan_uuid[DKVM_UUID_LENGTH + 1];
-
-/* In the worker, whose only descriptor is useless by now. */
-static void become_guard(void)
-{
-    char name[] = "dkvm-gpu", command[] = "guard";
-    char *arguments[] = {name, command, orphan_uuid, NULL};
-    sigset_t none;
-
-    (void)syscall(SYS_close_range, 0U, ~0U, 0U);
-    if (open("/dev/null", O_RDWR) == 0) {
-        (void)dup2(0, 1);
-        (void)dup2(0, 2);
-    }
-    (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)execv("/proc/self/exe", arguments);
+    /* Last: a bus that is silent keeps nothing from being given back. */
+    if (is_with_guest(guard->handover))
+        dkvm_inhibitor_take(guard->handover);
 }
 
 int dkvm_guardian_run(const char *uuid)
@@ -539,10 +545,7 @@ int dkvm_guardian_run(const char *uuid)
     int code = 0;
 
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)g_strlcpy(orphan_uuid, uuid, sizeof orphan_uuid);
-    /* systemd sets it (systemd.exec(5)), and starts a guard that was killed again. */
-    if (!g_getenv("INVOCATION_ID"))
-        dkvm_worker_orphaned = become_guard;
+    dkvm_orphan_prepare(uuid);
     if (!open_all(&guard, &error)) {
         dkvm_log_error("%s", error->message);
         /* Another guard has it: all is well. */

@@ -130,17 +130,19 @@ static DkvmAction *find_action(DkvmHandover *handover, const char *number)
     return NULL;
 }
 
-static void replay_action(DkvmHandover *handover, const DkvmRecord *record, DkvmActionState state)
+static DkvmAction *replay_action(DkvmHandover *handover, const DkvmRecord *record,
+                                 DkvmActionState state)
 {
     const DkvmStep *step = dkvm_step_find(record->field[0]);
 
     if (!step)
-        return;
+        return NULL;
     DkvmAction *action =
         dkvm_action_new(step, record->field[1], record->field[2], record->field[3]);
     action->number = record->number;
     action->state = state;
     g_ptr_array_add(handover->actions, action);
+    return action;
 }
 
 static void replay_intent(DkvmHandover *handover, const DkvmRecord *record)
@@ -150,7 +152,8 @@ static void replay_intent(DkvmHandover *handover, const DkvmRecord *record)
     if (planned)
         planned->state = DKVM_ACTION_INTENT;
     else if (record->field[4][0] == '\0')
-        replay_action(handover, record, DKVM_ACTION_INTENT);
+        planned = replay_action(handover, record, DKVM_ACTION_INTENT);
+    handover->touched = planned;
 }
 
 static void replay_state(DkvmHandover *handover, const DkvmRecord *record)
@@ -162,6 +165,12 @@ static void replay_state(DkvmHandover *handover, const DkvmRecord *record)
     switch (record->type) {
     case DKVM_RECORD_DONE:
         action->state = DKVM_ACTION_DONE;
+        break;
+    case DKVM_RECORD_UNDO:
+        handover->touched = action;
+        break;
+    case DKVM_RECORD_REMOVED:
+        action->removed = TRUE;
         break;
     case DKVM_RECORD_UNDONE:
         action->state = DKVM_ACTION_UNDONE;
@@ -197,11 +206,15 @@ static void replay(DkvmHandover *handover, const DkvmRecord *record)
         handover->caller = to_pid(record->field[0]);
         handover->caller_start = g_ascii_strtoull(record->field[1], NULL, 10);
         break;
+    case DKVM_RECORD_WORKER:
+        handover->worker_pid = to_pid(record->field[0]);
+        handover->worker_start = g_ascii_strtoull(record->field[1], NULL, 10);
+        break;
     case DKVM_RECORD_INTENT:
         replay_intent(handover, record);
         break;
     case DKVM_RECORD_PLANNED:
-        replay_action(handover, record, DKVM_ACTION_PLANNED);
+        (void)replay_action(handover, record, DKVM_ACTION_PLANNED);
         break;
     case DKVM_RECORD_PREPARED:
         handover->phase = DKVM_PHASE_PREPARED;

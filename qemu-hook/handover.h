@@ -46,7 +46,8 @@ typedef struct {
     /* For steps that change nothing that can be read back: it is undone.  For those that are done
      * later: there was nothing that could be changed. */
     gboolean over;
-    char *failure; /* why it could not be done; of those that are done later only */
+    gboolean removed; /* its device was taken from the bus by us, to be found anew */
+    char *failure;    /* why it could not be done; of those that are done later only */
 } DkvmAction;
 
 typedef enum {
@@ -65,6 +66,10 @@ typedef struct DkvmHandover {
     GPtrArray *devices; /* of DkvmTaken */
     GPtrArray *actions; /* of DkvmAction, in order */
     DkvmWorker *worker;
+    pid_t worker_pid; /* as the journal has it: this guard's, or that of one that was killed */
+    guint64 worker_start;
+    DkvmAction *touched; /* the last that was begun, either way */
+    gboolean last_try;   /* to give back: nothing waits any more for what does not come */
     pid_t caller, qemu;
     guint64 caller_start, qemu_start;
     gboolean was_prepared;   /* libvirt may have had the devices */

@@ -47,10 +47,10 @@ static guint32 record_crc(Header header, const void *payload)
 
 const char *dkvm_record_type_name(DkvmRecordType type)
 {
-    static const char *const names[] = {"?",         "BEGIN",  "DEVICE",  "CALLER",   "INTENT",
-                                        "DONE",      "FAILED", "SKIPPED", "PREPARED", "RUNNING",
-                                        "RESTORING", "UNDO",   "UNDONE",  "FOREIGN",  "LATE",
-                                        "CLOSED",    "PLANNED"};
+    static const char *const names[] = {"?",         "BEGIN",   "DEVICE",  "CALLER",   "INTENT",
+                                        "DONE",      "FAILED",  "SKIPPED", "PREPARED", "RUNNING",
+                                        "RESTORING", "UNDO",    "UNDONE",  "FOREIGN",  "LATE",
+                                        "CLOSED",    "PLANNED", "WORKER",  "REMOVED"};
 
     G_STATIC_ASSERT(G_N_ELEMENTS(names) == DKVM_RECORD_LAST + 1);
     return type <= DKVM_RECORD_LAST ? names[type] : names[0];

@@ -26,7 +26,10 @@ typedef enum {
     DKVM_RECORD_CLOSED,
     DKVM_RECORD_PLANNED, /* step, target, pre, post: to be done when the guest runs; its number
                           * stands for the action from then on */
-    DKVM_RECORD_LAST = DKVM_RECORD_PLANNED,
+    DKVM_RECORD_WORKER,  /* pid, start of the process that does the acts that follow */
+    DKVM_RECORD_REMOVED, /* number of the intent: its device is taken from the bus, to be found
+                          * anew */
+    DKVM_RECORD_LAST = DKVM_RECORD_REMOVED,
 } DkvmRecordType;
 
 #define DKVM_JOURNAL_VERSION "1"

@@ -120,6 +120,7 @@ static char *text(const DkvmAction *action)
 
 const DkvmStep dkvm_step_console = {
     .name = "console",
+    .needs_devices = TRUE,
     .risky = TRUE, /* F15 */
     .deadline = BACK_MS,
     .plan = plan,

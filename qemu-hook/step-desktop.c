@@ -82,6 +82,7 @@ static char *text_manager(const DkvmAction *action)
 
 const DkvmStep dkvm_step_manager = {
     .name = "display-manager",
+    .needs_devices = TRUE,
     .deadline = STOP_MS,
     .plan = plan_manager,
     .look = dkvm_unit_look,

@@ -74,12 +74,16 @@ static gboolean is_unused(const DkvmHandover *handover, const DkvmAction *action
     return FALSE;
 }
 
-static gboolean apply_unbind(DkvmHandover *handover, const DkvmAction *action, GError **error)
+static gboolean leave_driver(DkvmHandover *handover, const DkvmAction *action, GError **error)
 {
     g_autofree char *path = attribute(action->target, "driver/unbind");
 
-    return is_unused(handover, action, error) &&
-           dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, action->target, error);
+    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, action->target, error);
+}
+
+static gboolean apply_unbind(DkvmHandover *handover, const DkvmAction *action, GError **error)
+{
+    return is_unused(handover, action, error) && leave_driver(handover, action, error);
 }
 
 /* BIND: the file of the driver that the device was taken from. */
@@ -111,12 +115,15 @@ static gboolean probe_again(DkvmHandover *handover, const DkvmAction *action, GE
     now = dkvm_driver_of(handover, action->target);
     if (!now || g_str_equal(now, action->pre))
         return TRUE;
-    if (*now) {
+    if (*now && !dkvm_driver_lets_go(now)) {
         g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
                     "%s came back with the driver %s instead of %s", action->target, now,
                     action->pre);
         return FALSE;
     }
+    /* vfio-pci was told to take all of its kind ("ids="), or nobody had taken it from there. */
+    if (*now && !leave_driver(handover, action, error))
+        return FALSE;
     return is_loaded(action, bind, error) &&
            dkvm_step_work(handover, action, DKVM_WORK_WRITE, bind, action->target, error);
 }
@@ -146,6 +153,7 @@ static gboolean find_anew(DkvmHandover *handover, const DkvmAction *action, GErr
 {
     g_autofree char *path = attribute(action->target, "remove");
 
+    dkvm_step_note_removed(handover, action);
     return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, "1", error) &&
            scan_again(handover, action, error);
 }
@@ -251,6 +259,15 @@ static gboolean rescue(DkvmHandover *handover, const DkvmAction *action, gboolea
     gboolean found = find_anew(handover, action, &found_cause) &&
                      (is_back(handover, action) || probe_again(handover, action, &found_cause));
 
+    g_autofree char *now = dkvm_driver_of(handover, action->target);
+
+    if (found && !now) {
+        found = FALSE;
+        g_set_error(&found_cause, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                    "%s was taken from the bus, to bring it back, and is not found there again; "
+                    "start the host again",
+                    action->target);
+    }
     if (found && is_back(handover, action))
         return note_rescue(handover, action, "taken from the bus and found anew");
     if (action->late == 0 && sleep_once(handover, action, &sleep_cause) &&
@@ -375,13 +392,6 @@ static gboolean apply_bind(DkvmHandover *handover, const DkvmAction *action, GEr
                           action->target, error);
 }
 
-static gboolean undo_bind(DkvmHandover *handover, const DkvmAction *action, GError **error)
-{
-    g_autofree char *path = attribute(action->target, "driver/unbind");
-
-    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, path, action->target, error);
-}
-
 static char *text_bind(const DkvmAction *action)
 {
     return g_strdup_printf("give %s to " VFIO, action->target);
@@ -396,6 +406,6 @@ const DkvmStep dkvm_step_bind = {
     .plan = plan_bind,
     .look = look_driver,
     .apply = apply_bind,
-    .undo = undo_bind,
+    .undo = leave_driver,
     .text = text_bind,
 };

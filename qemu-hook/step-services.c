@@ -94,6 +94,7 @@ static char *text(const DkvmAction *action)
 
 const DkvmStep dkvm_step_services = {
     .name = "services",
+    .needs_devices = TRUE,
     .optional = TRUE,
     .deadline = UNIT_MS,
     .plan = plan,

@@ -15,7 +15,10 @@ struct DkvmStep {
     gboolean on_device; /* the target is the address of a device */
     gboolean one_way;   /* cannot be undone, and need not be: sessions, processes */
     gboolean lesser;    /* if undoing it fails, its device's driver comes back all the same */
-    gboolean risky;     /* may take the host down: noted on disk before (crash.h) */
+    /* Of no use, or harmful, before the devices have their drivers: not undone while one of them
+     * is to be tried again. */
+    gboolean needs_devices;
+    gboolean risky; /* may take the host down: noted on disk before (crash.h) */
     /* Planned and written down by prepare, done by the guard when the guest runs: if that fails, it
      * is taken back and reported, and the guest goes on. */
     gboolean later;
@@ -55,6 +58,10 @@ extern const DkvmStep dkvm_step_ownership, dkvm_step_inhibitor, dkvm_step_post, 
  * system's reason, or DKVM_ERROR_HOST when the worker is late. */
 gboolean dkvm_step_work(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
                         const char *a, const char *b, GError **error);
+
+/* Written down before the device of ACTION is taken from the bus: one that is not there after that
+ * is not gone, it is lost. */
+void dkvm_step_note_removed(DkvmHandover *handover, const DkvmAction *action);
 
 /* The same within MILLISECONDS. */
 gboolean dkvm_step_work_within(DkvmHandover *handover, const DkvmAction *action, DkvmWorkKind kind,
