@@ -83,6 +83,18 @@ guint64 dkvm_pool_count(const DkvmPool *pool, const char *file)
     return text ? g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
+/* Who maps pages is promised them at once, and takes them when it touches them (PostgreSQL, DPDK):
+ * until then they count as free, but a mapping is given only what is free and promised to nobody
+ * (hugetlb_acct_memory() and available_huge_pages() in mm/hugetlb.c).  The kernel has that number
+ * for the whole host alone, and any node's pages may be taken for it, so each node is looked at as
+ * if all of them were to come from there. */
+guint64 dkvm_pool_reserved(const DkvmPool *pool)
+{
+    const DkvmPool host = {.node = DKVM_NO_NODE, .kb = pool->kb};
+
+    return MIN(dkvm_pool_count(&host, "resv_hugepages"), dkvm_pool_count(pool, "free_hugepages"));
+}
+
 /* What nr_hugepages sets; reading it counts the surplus pages in. */
 static guint64 size_of(const DkvmPool *pool)
 {
@@ -346,7 +358,7 @@ static void compact(const DkvmPool *pool)
 
 static int take(Ledger *ledger, const char *uuid, const DkvmPool *pool, guint64 need, char **text)
 {
-    guint64 wanted = need + promised(ledger, uuid, pool);
+    guint64 wanted = need + promised(ledger, uuid, pool) + dkvm_pool_reserved(pool);
     guint64 free_now = dkvm_pool_count(pool, "free_hugepages"), got = 0;
     guint64 missing = wanted - MIN(wanted, free_now);
     int cause = 0;

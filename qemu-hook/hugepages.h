@@ -19,6 +19,9 @@ gboolean dkvm_pool_parse(const char *name, DkvmPool *pool);
 char *dkvm_pool_path(const DkvmPool *pool, const char *file);
 /* A number in one of its files; 0 if it is not there. */
 guint64 dkvm_pool_count(const DkvmPool *pool, const char *file);
+/* Of its free pages those that the kernel has promised to others' mappings: for one node the most
+ * that it may be. */
+guint64 dkvm_pool_reserved(const DkvmPool *pool);
 
 /* The VM counts on pages of that pool, and some of them may have been made for it. */
 gboolean dkvm_hugepages_has(const char *uuid, const DkvmPool *pool);

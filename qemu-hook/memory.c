@@ -88,6 +88,7 @@ static DkvmPages *pages_of(const DkvmPlan *plan, GArray *list, int node, guint64
     DkvmPages pages = {.pool = {.node = node, .kb = kb}, .spare = spare_of(node)};
     guint64 all = dkvm_pool_count(&pages.pool, "free_hugepages");
 
+    all -= MIN(all, dkvm_pool_reserved(&pages.pool));
     pages.available = all - MIN(all, dkvm_hugepages_promised(plan->wants->uuid, &pages.pool));
     g_array_append_val(list, pages);
     return &g_array_index(list, DkvmPages, list->len - 1);

@@ -95,6 +95,22 @@ static void test_two(void)
     }
 }
 
+/* Free pages that the kernel has promised to others are made once more. */
+static void test_reserved(void)
+{
+    begin_pages();
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "50\n");
+    g_assert_cmpint(take(UUID, 30), ==, 0);
+    assert_pages(120, 80, 0);
+    g_assert_cmpint(give(UUID), ==, 0);
+    assert_pages(100, 60, 0);
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "500\n"); /* elsewhere, too */
+    g_assert_cmpint(take(UUID, 30), ==, 0);
+    assert_pages(130, 90, 0);
+    g_assert_cmpint(give(UUID), ==, 0);
+    assert_pages(100, 60, 0);
+}
+
 /* What a third party does to the counter while the VM has its pages. */
 static void test_third_party(void)
 {
@@ -156,6 +172,7 @@ int main(int argc, char **argv)
     dkvm_worker_act = fake_kernel;
     g_test_add_func("/hugepages/kill-write", test_kill_write);
     g_test_add_func("/hugepages/two", test_two);
+    g_test_add_func("/hugepages/reserved", test_reserved);
     g_test_add_func("/hugepages/third-party", test_third_party);
     g_test_add_func("/hugepages/not-ours", test_not_ours);
     int failed = g_test_run();

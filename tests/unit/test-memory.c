@@ -237,6 +237,22 @@ static void test_promised(void)
     expect_part(MIB("42") HUGE("") ON("0"), "wants 21 huge pages of 2048 KiB (42 MiB), and 20 are");
 }
 
+/* Free, but mapped by another program that has not touched them yet. */
+static void test_reserved(void)
+{
+    make_nodes();
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "30\n");
+    expect(MIB("40") HUGE("") ON("0"), "node0/2048kB 20 20; ");
+    expect_part(MIB("42") HUGE("") ON("0"), "wants 21 huge pages of 2048 KiB (42 MiB), and 20 are");
+    expect_part(MIB("42") HUGE("") ON("0"), "echo 101 >");
+    setting = "hugepages = allocate";
+    expect(MIB("1000") HUGE("") ON("0"), "node0/2048kB 500 20; ");
+    setting = "hugepages = refuse";
+    /* more than the node has free: none is left there */
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "90\n");
+    expect(MIB("40") HUGE(""), "node1/2048kB 20 110; ");
+}
+
 static void test_refused(void)
 {
     make_nodes();
@@ -308,6 +324,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/many", test_many);
     g_test_add_func("/memory/free-pages", test_free_pages);
     g_test_add_func("/memory/promised", test_promised);
+    g_test_add_func("/memory/reserved", test_reserved);
     g_test_add_func("/memory/refused", test_refused);
     g_test_add_func("/memory/made", test_made);
     g_test_add_func("/memory/no-nodes", test_no_nodes);
