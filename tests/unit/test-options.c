@@ -6,6 +6,7 @@
 #include "lib/error.h"
 #include "qemu-hook/plan.h"
 #include "qemu-hook/rundir.h"
+#include "tests/unit/bad-read.h"
 #include "tests/unit/pages-host.h"
 
 #define GPU "/sys/devices/pci0000:00/0000:01:00.0"
@@ -255,6 +256,24 @@ static void test_running(void)
     assert_pages(100, 60, 0);
 }
 
+/* The list cannot be read when the VM has ended: what was made for it is not forgotten. */
+static void test_list_unreadable(void)
+{
+    make_options("hugepages = allocate\n");
+    g_autofree char *before = state();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    cannot_read(LEDGER, ENOMEM, 100);
+    g_assert_false(dkvm_handover_restore(handover, "test"));
+    g_assert_nonnull(strstr(handover->problems->str, "how hugepages of node0/2048kB is now"));
+    cannot_read(NULL, 0, 0);
+    assert_pages(290, 250, 0);
+    assert_back(handover);
+    g_autofree char *after = state();
+    g_assert_cmpstr(after, ==, before);
+}
+
 /* All or nothing. */
 static void test_in_pieces(void)
 {
@@ -405,6 +424,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/kill-guard", test_kill_guard);
     g_test_add_func("/options/kill-worker", test_kill_worker);
     g_test_add_func("/options/running", test_running);
+    g_test_add_func("/options/list-unreadable", test_list_unreadable);
     g_test_add_func("/options/in-pieces", test_in_pieces);
     g_test_add_func("/options/bar-plan", test_bar_plan);
     g_test_add_func("/options/bar-stays", test_bar_stays);
