@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "lib/numbers.h"
 #include "lib/paths.h"
 #include "udev/host-private.h"
 
@@ -267,14 +268,11 @@ static void refuse_unmakable(DkvmPlan *plan, const DkvmPages *pages)
                      pages->spare >> 20, name);
 }
 
-/* In KiB, of the memory that is no huge page yet. */
-static guint64 check_pages(DkvmPlan *plan)
+/* What is refused here is not counted again by check_room(). */
+static void check_pages(DkvmPlan *plan, GArray *list)
 {
-    g_autoptr(GArray) list = dkvm_memory_pages(plan);
-    guint64 making = 0;
-
     for (guint i = 0; i < list->len; i++) {
-        const DkvmPages *pages = &g_array_index(list, DkvmPages, i);
+        DkvmPages *pages = &g_array_index(list, DkvmPages, i);
 
         if (missing_kb(pages) == 0)
             continue;
@@ -283,30 +281,101 @@ static guint64 check_pages(DkvmPlan *plan)
         else if (missing_kb(pages) > pages->spare >> 10)
             refuse_unmakable(plan, pages);
         else
-            making += missing_kb(pages);
+            continue;
+        pages->need = pages->available;
     }
-    return making;
 }
 
-void dkvm_memory_check(DkvmPlan *plan)
+/* ---- room -------------------------------------------------------------------------------- */
+
+/* Some nodes of the host, or all of it. */
+typedef struct {
+    guint64 nodes;          /* bits; 0: all */
+    guint64 normal, making; /* KiB that can be nowhere else: no huge pages, and those to be made */
+    guint64 spare;          /* KiB; 0: not known */
+} Room;
+
+static gboolean is_in(const Room *room, int node)
 {
-    guint64 available = memory_info("/proc/meminfo", "MemAvailable:") >> 10, normal = 0;
-    g_autoptr(GArray) nodes = host_nodes();
+    return room->nodes == 0 || (node >= 0 && node < MAX_NODES && (room->nodes >> node & 1) != 0);
+}
+
+static Room room_of(const DkvmPlan *plan, const GArray *nodes, const GArray *list, guint64 set)
+{
+    Room room = {.nodes = set, .spare = set ? 0 : spare_of(DKVM_NO_NODE) >> 10};
 
     for (guint i = 0; i < plan->wants->memory->len; i++) {
         const DkvmMemoryPart *part = &g_array_index(plan->wants->memory, DkvmMemoryPart, i);
 
-        check_part(plan, nodes, part);
-        if (part->page_kb == DKVM_PAGE_NORMAL)
-            normal += part->bytes >> 10;
+        if (part->page_kb == DKVM_PAGE_NORMAL &&
+            (set == 0 || (part->nodes != 0 && (part->nodes & ~set) == 0)))
+            room.normal += part->bytes >> 10;
     }
-    guint64 making = check_pages(plan);
+    for (guint i = 0; i < list->len; i++) {
+        const DkvmPages *pages = &g_array_index(list, DkvmPages, i);
 
-    if (available == 0 || normal + making <= available)
+        if (is_in(&room, pages->pool.node))
+            room.making += missing_kb(pages);
+    }
+    for (guint i = 0; set && i < nodes->len; i++) {
+        int node = g_array_index(nodes, int, i);
+
+        if (is_in(&room, node))
+            room.spare += spare_of(node) >> 10;
+    }
+    return room;
+}
+
+/* "this host", "the NUMA nodes 0,2". */
+static char *place_text(guint64 set)
+{
+    DkvmNumbers numbers = {0};
+
+    for (guint i = 0; i < MAX_NODES; i++) {
+        if (set >> i & 1)
+            dkvm_numbers_put(&numbers, i);
+    }
+    g_autofree char *text = dkvm_numbers_text(&numbers);
+
+    return set ? g_strconcat("the NUMA nodes ", text, " (<numatune>)", NULL)
+               : g_strdup("this host");
+}
+
+static void check_room(DkvmPlan *plan, const Room *room)
+{
+    guint64 wanted = room->normal + room->making;
+    g_autofree char *place = place_text(room->nodes);
+
+    if (room->spare == 0 || wanted <= room->spare)
         return;
     dkvm_plan_refuse(plan, "Close programs, or give the VM less memory.",
                      "The VM wants %" G_GUINT64_FORMAT " MiB that are in no huge page yet, and "
-                     "%" G_GUINT64_FORMAT " MiB of this host are available; with a PCI device all "
+                     "%" G_GUINT64_FORMAT " MiB of %s are available; with a PCI device all "
                      "of it is taken at the start.",
-                     (normal + making) >> 10, available >> 10);
+                     wanted >> 10, room->spare >> 10, place);
+}
+
+/* The host as a whole, and each set of nodes that normal memory is bound to: there the kernel ends
+ * QEMU (MPOL_BIND, policy_nodemask() in mm/mempolicy.c) while other nodes have plenty. */
+void dkvm_memory_check(DkvmPlan *plan)
+{
+    g_autoptr(GArray) nodes = host_nodes();
+
+    for (guint i = 0; i < plan->wants->memory->len; i++)
+        check_part(plan, nodes, &g_array_index(plan->wants->memory, DkvmMemoryPart, i));
+    g_autoptr(GArray) list = dkvm_memory_pages(plan);
+
+    check_pages(plan, list);
+    Room all = room_of(plan, nodes, list, 0);
+
+    check_room(plan, &all);
+    for (guint i = 0; i < plan->wants->memory->len; i++) {
+        const DkvmMemoryPart *part = &g_array_index(plan->wants->memory, DkvmMemoryPart, i);
+
+        if (part->page_kb != DKVM_PAGE_NORMAL || part->nodes == 0)
+            continue;
+        Room some = room_of(plan, nodes, list, part->nodes);
+
+        check_room(plan, &some);
+    }
 }

@@ -58,6 +58,7 @@ static void test_parts(void)
         {GIG "<numatune><memory mode='strict' nodeset='0-2,^1'/></numatune>", "1024/0/5 "},
         {GIG "<numatune><memory nodeset='3'/></numatune>", "1024/0/8 "},
         {GIG "<numatune><memory mode='preferred' nodeset='3'/></numatune>", "1024/0/0 "},
+        {GIG "<numatune><memory mode='interleave' nodeset='3'/></numatune>", "1024/0/0 "},
         {GIG "<numatune><memory mode='strict' placement='auto'/></numatune>", "1024/0/0 "},
         {GIG "<numatune><memory nodeset='63,64,99999999999999999999'/></numatune>",
          "1024/0/8000000000000000 "},
@@ -276,6 +277,35 @@ static void test_refused(void)
            "node1/2048kB 100 200; ");
 }
 
+/* Normal memory that is bound to nodes has to be there, whatever the others have. */
+static void test_bound(void)
+{
+    make_nodes();
+    expect(MIB("4096") ON("0"), "");
+    expect_part(MIB("4097") ON("0"), "The VM wants 4097 MiB that are in no huge page yet, and 4096 "
+                                     "MiB of the NUMA nodes 0 (<numatune>) are available");
+    expect(MIB("4097") "<numatune><memory mode='preferred' nodeset='0'/></numatune>", "");
+    expect(MIB("6144") ON("0-1"), "");
+    expect_part(MIB("2049") ON("1"), "and 2048 MiB of the NUMA nodes 1 ");
+    /* each cell by itself, and all that are bound to one node together */
+#define BOUND_CELLS(first, second, node)                                                           \
+    "<cpu><numa><cell id='0' memory='" first "' unit='MiB'/><cell id='1' memory='" second          \
+    "' unit='MiB'/></numa></cpu><numatune><memnode cellid='0' nodeset='0'/><memnode cellid='1' "   \
+    "nodeset='" node "'/></numatune>"
+    expect(BOUND_CELLS("4000", "2000", "1"), "");
+    expect_part(BOUND_CELLS("1000", "2100", "1"), "wants 2100 MiB");
+    expect_part(BOUND_CELLS("3000", "1100", "0"), "wants 4100 MiB");
+    /* with the huge pages that are to be made there */
+    setting = "hugepages = allocate";
+#define HALF_HUGE HUGE("<page size='2048' nodeset='1'/>")
+    expect(BOUND_CELLS("3000", "1100", "0") HALF_HUGE, "node0/2048kB 550 50; ");
+    expect_part(BOUND_CELLS("3000", "1200", "0") HALF_HUGE, "wants 4100 MiB");
+    setting = "hugepages = refuse";
+    /* no figures */
+    put("/sys/devices/system/node/node0/meminfo", "");
+    expect(MIB("4097") ON("0"), "");
+}
+
 static void test_made(void)
 {
     make_nodes();
@@ -326,6 +356,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/promised", test_promised);
     g_test_add_func("/memory/reserved", test_reserved);
     g_test_add_func("/memory/refused", test_refused);
+    g_test_add_func("/memory/bound", test_bound);
     g_test_add_func("/memory/made", test_made);
     g_test_add_func("/memory/no-nodes", test_no_nodes);
     int failed = g_test_run();
