@@ -268,6 +268,37 @@ static void refuse_unmakable(DkvmPlan *plan, const DkvmPages *pages)
                      pages->spare >> 20, name);
 }
 
+/* nr_overcommit_hugepages: the kernel makes pages by itself when they are mapped and none is free
+ * (alloc_surplus_hugetlb_folio() in mm/hugetlb.c).  It counts them for the whole host, so what the
+ * pools of LIST before LAST want of them is counted in. */
+static gboolean kernel_makes(const GArray *list, guint last)
+{
+    const DkvmPages *pages = &g_array_index(list, DkvmPages, last);
+    const DkvmPool host = {.node = DKVM_NO_NODE, .kb = pages->pool.kb};
+    guint64 most = dkvm_pool_count(&host, "nr_overcommit_hugepages"), wanted = 0;
+
+    for (guint i = 0; i <= last; i++) {
+        const DkvmPages *one = &g_array_index(list, DkvmPages, i);
+
+        if (one->pool.kb == host.kb)
+            wanted += missing_kb(one) / host.kb;
+    }
+    return wanted <= most - MIN(most, dkvm_pool_count(&host, "surplus_hugepages")) &&
+           missing_kb(pages) <= pages->spare >> 10;
+}
+
+static void note_kernel_makes(DkvmPlan *plan, const DkvmPages *pages)
+{
+    g_autofree char *name = dkvm_pool_name(&pages->pool);
+
+    dkvm_plan_note(
+        plan,
+        "The kernel has to make %" G_GUINT64_FORMAT " huge pages of %" G_GUINT64_FORMAT
+        " KiB when QEMU starts (%s, nr_overcommit_hugepages), and may find no whole ones "
+        "then; with \"hugepages = allocate\" they are made before anything is touched.",
+        missing_kb(pages) / pages->pool.kb, pages->pool.kb, name);
+}
+
 /* What is refused here is not counted again by check_room(). */
 static void check_pages(DkvmPlan *plan, GArray *list)
 {
@@ -276,6 +307,10 @@ static void check_pages(DkvmPlan *plan, GArray *list)
 
         if (missing_kb(pages) == 0)
             continue;
+        if (!plan->config->hugepages_allocate && kernel_makes(list, i)) {
+            note_kernel_makes(plan, pages);
+            continue;
+        }
         if (!plan->config->hugepages_allocate)
             refuse_missing(plan, pages);
         else if (missing_kb(pages) > pages->spare >> 10)

@@ -306,6 +306,30 @@ static void test_bound(void)
     expect(MIB("4097") ON("0"), "");
 }
 
+/* What the kernel makes by itself is not missing, if there is memory for it. */
+static void test_overcommit(void)
+{
+    make_nodes();
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages", "120\n");
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/surplus_hugepages", "20\n");
+    expect(MIB("300") HUGE("") ON("0"), "node0/2048kB 150 50; ");
+    expect_part(MIB("302") HUGE("") ON("0"), "The VM wants 151 huge pages of 2048 KiB (302 MiB)");
+    /* for the whole host, not for each node */
+    expect_part("<cpu><numa><cell id='0' memory='202' unit='MiB'/><cell id='1' memory='500' "
+                "unit='MiB'/></numa></cpu>" HUGE(
+                    "") "<numatune><memnode cellid='0' nodeset='0'/><memnode cellid='1' "
+                        "nodeset='1'/></numatune>",
+                "The VM wants 250 huge pages");
+    /* and it is memory, like other memory */
+    put("/sys/devices/system/node/node0/meminfo", "Node 0 MemFree: 204799 kB\n");
+    expect_part(MIB("300") HUGE("") ON("0"), "The VM wants 150 huge pages");
+    make_nodes();
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages", "9999\n");
+    put("/proc/meminfo", "MemAvailable: 204799 kB\nHugepagesize: 2048 kB\n");
+    expect_part(MIB("300") HUGE("") ON("0"), "The VM wants 200 MiB that are in no huge page yet");
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages", "0\n");
+}
+
 static void test_made(void)
 {
     make_nodes();
@@ -357,6 +381,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/reserved", test_reserved);
     g_test_add_func("/memory/refused", test_refused);
     g_test_add_func("/memory/bound", test_bound);
+    g_test_add_func("/memory/overcommit", test_overcommit);
     g_test_add_func("/memory/made", test_made);
     g_test_add_func("/memory/no-nodes", test_no_nodes);
     int failed = g_test_run();
