@@ -7,6 +7,7 @@
 
 #include "lib/numbers.h"
 #include "lib/paths.h"
+#include "qemu-hook/users.h"
 #include "udev/host-private.h"
 
 #define NODES "/sys/devices/system/node"
@@ -34,6 +35,15 @@ static guint64 spare_of(int node)
         return memory_info("/proc/meminfo", "MemAvailable:");
     return memory_info(path, "MemFree:") + memory_info(path, "Active(file):") +
            memory_info(path, "Inactive(file):");
+}
+
+/* What programs have, all of them: no more than that is given back when some of them end. */
+static guint64 held_on(int node)
+{
+    g_autofree char *path = node == DKVM_NO_NODE ? g_strdup("/proc/meminfo")
+                                                 : g_strdup_printf(NODES "/node%d/meminfo", node);
+
+    return memory_info(path, "AnonPages:") + memory_info(path, "Shmem:");
 }
 
 /* Numbers of the host's nodes, in order; DKVM_NO_NODE alone without NUMA. */
@@ -328,6 +338,7 @@ typedef struct {
     guint64 nodes;          /* bits; 0: all */
     guint64 normal, making; /* KiB that can be nowhere else: no huge pages, and those to be made */
     guint64 spare;          /* KiB; 0: not known */
+    guint64 held;           /* KiB that may become spare when the desktop ends */
 } Room;
 
 static gboolean is_in(const Room *room, int node)
@@ -337,7 +348,12 @@ static gboolean is_in(const Room *room, int node)
 
 static Room room_of(const DkvmPlan *plan, const GArray *nodes, const GArray *list, guint64 set)
 {
-    Room room = {.nodes = set, .spare = set ? 0 : spare_of(DKVM_NO_NODE) >> 10};
+    Room room = {.nodes = set};
+
+    if (set == 0) {
+        room.spare = spare_of(DKVM_NO_NODE) >> 10;
+        room.held = held_on(DKVM_NO_NODE) >> 10;
+    }
 
     for (guint i = 0; i < plan->wants->memory->len; i++) {
         const DkvmMemoryPart *part = &g_array_index(plan->wants->memory, DkvmMemoryPart, i);
@@ -355,8 +371,10 @@ static Room room_of(const DkvmPlan *plan, const GArray *nodes, const GArray *lis
     for (guint i = 0; set && i < nodes->len; i++) {
         int node = g_array_index(nodes, int, i);
 
-        if (is_in(&room, node))
-            room.spare += spare_of(node) >> 10;
+        if (!is_in(&room, node))
+            continue;
+        room.spare += spare_of(node) >> 10;
+        room.held += held_on(node) >> 10;
     }
     return room;
 }
@@ -376,13 +394,43 @@ static char *place_text(guint64 set)
                : g_strdup("this host");
 }
 
-static void check_room(DkvmPlan *plan, const Room *room)
+/* A device is held by the display manager or a session, which dkvm.conf lets be ended. */
+static gboolean ends_desktop(const DkvmPlan *plan)
+{
+    for (guint i = 0; plan->config->desktop_stop && i < plan->targets->len; i++) {
+        g_autoptr(GPtrArray) users =
+            dkvm_users(g_ptr_array_index(plan->targets, i), plan->mappings);
+
+        for (guint k = 0; k < users->len; k++) {
+            const DkvmUser *user = g_ptr_array_index(users, k);
+
+            if (user->kind == DKVM_USER_MANAGER || user->kind == DKVM_USER_SESSION)
+                return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* *ENDS: whether the desktop is ended; below 0: not looked up yet. */
+static void check_room(DkvmPlan *plan, const Room *room, int *ends)
 {
     guint64 wanted = room->normal + room->making;
     g_autofree char *place = place_text(room->nodes);
 
     if (room->spare == 0 || wanted <= room->spare)
         return;
+    if (*ends < 0)
+        *ends = ends_desktop(plan);
+    /* How much of it is the desktop's own, nobody can say: its processes share memory, and the
+     * GPU's driver has some for them.  So it is for people to know, unless it cannot be enough. */
+    if (room->making <= room->spare && wanted <= room->spare + room->held && *ends) {
+        dkvm_plan_note(plan,
+                       "The VM wants %" G_GUINT64_FORMAT " MiB that are in no huge page yet, and "
+                       "%" G_GUINT64_FORMAT " MiB of %s are available before the desktop is ended; "
+                       "if that does not free as much as is missing, the VM does not start.",
+                       wanted >> 10, room->spare >> 10, place);
+        return;
+    }
     dkvm_plan_refuse(plan, "Close programs, or give the VM less memory.",
                      "The VM wants %" G_GUINT64_FORMAT " MiB that are in no huge page yet, and "
                      "%" G_GUINT64_FORMAT " MiB of %s are available; with a PCI device all "
@@ -390,27 +438,43 @@ static void check_room(DkvmPlan *plan, const Room *room)
                      wanted >> 10, room->spare >> 10, place);
 }
 
+/* Normal memory that is bound to a set of nodes which no part before it has. */
+static gboolean is_new_binding(const GArray *parts, guint number)
+{
+    const DkvmMemoryPart *part = &g_array_index(parts, DkvmMemoryPart, number);
+
+    for (guint i = 0; i < number; i++) {
+        const DkvmMemoryPart *before = &g_array_index(parts, DkvmMemoryPart, i);
+
+        if (before->page_kb == DKVM_PAGE_NORMAL && before->nodes == part->nodes)
+            return FALSE;
+    }
+    return part->page_kb == DKVM_PAGE_NORMAL && part->nodes != 0;
+}
+
 /* The host as a whole, and each set of nodes that normal memory is bound to: there the kernel ends
  * QEMU (MPOL_BIND, policy_nodemask() in mm/mempolicy.c) while other nodes have plenty. */
 void dkvm_memory_check(DkvmPlan *plan)
 {
+    const GArray *parts = plan->wants->memory;
     g_autoptr(GArray) nodes = host_nodes();
+    int ends = -1;
 
-    for (guint i = 0; i < plan->wants->memory->len; i++)
-        check_part(plan, nodes, &g_array_index(plan->wants->memory, DkvmMemoryPart, i));
+    for (guint i = 0; i < parts->len; i++)
+        check_part(plan, nodes, &g_array_index(parts, DkvmMemoryPart, i));
     g_autoptr(GArray) list = dkvm_memory_pages(plan);
 
     check_pages(plan, list);
     Room all = room_of(plan, nodes, list, 0);
 
-    check_room(plan, &all);
-    for (guint i = 0; i < plan->wants->memory->len; i++) {
-        const DkvmMemoryPart *part = &g_array_index(plan->wants->memory, DkvmMemoryPart, i);
+    check_room(plan, &all, &ends);
+    for (guint i = 0; i < parts->len; i++) {
+        guint64 set = g_array_index(parts, DkvmMemoryPart, i).nodes;
 
-        if (part->page_kb != DKVM_PAGE_NORMAL || part->nodes == 0)
+        if (!is_new_binding(parts, i))
             continue;
-        Room some = room_of(plan, nodes, list, part->nodes);
+        Room some = room_of(plan, nodes, list, set);
 
-        check_room(plan, &some);
+        check_room(plan, &some, &ends);
     }
 }

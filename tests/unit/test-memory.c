@@ -127,6 +127,7 @@ static void make_nodes(void)
 }
 
 static const char *setting = "hugepages = refuse";
+static char *notes; /* of the last plan */
 
 /* "POOL NEED AVAILABLE; ..." and then the refusals. */
 static char *answer(const char *inside)
@@ -151,6 +152,10 @@ static char *answer(const char *inside)
             g_string_append_printf(all, "%s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "; ", name,
                                    pages->need, pages->available);
     }
+    g_free(notes);
+    g_ptr_array_add(plan->notes, NULL);
+    notes = g_strjoinv("; ", (char **)plan->notes->pdata);
+    g_ptr_array_set_size(plan->notes, (int)plan->notes->len - 1);
     for (guint i = 0; i < plan->refusals->len; i++) {
         const DkvmRefusal *refusal = g_ptr_array_index(plan->refusals, i);
 
@@ -330,6 +335,45 @@ static void test_overcommit(void)
     put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages", "0\n");
 }
 
+#define GPU                                                                                        \
+    "<devices><hostdev mode='subsystem' type='pci' managed='no'><source><address domain='0' "      \
+    "bus='1' slot='0' function='0'/></source></hostdev></devices>"
+
+/* What the desktop has may be enough, and is only known when it is gone; what is more than all
+ * programs have cannot be. */
+static void test_desktop(void)
+{
+    make_nodes();
+    put("/proc/meminfo", "MemAvailable: 6291456 kB\nAnonPages: 2097152 kB\nShmem: 1048576 kB\n"
+                         "ShmemHugePages: 99999999 kB\nHugepagesize: 2048 kB\n");
+    put("/sys/devices/system/node/node0/meminfo",
+        "Node 0 MemFree: 4194304 kB\nNode 0 AnonPages: 1048576 kB\n");
+    put("/etc/libvirt/qemu/mac.xml",
+        "<domain type='kvm'><name>mac</name><uuid>" UUID "</uuid></domain>");
+    setting = "desktop = stop";
+    expect_part(MIB("9216") GPU, "wants 9216 MiB"); /* nobody is ended */
+    put_link("/etc/systemd/system/display-manager.service", "/lib/systemd/system/dm.service");
+    put("/sys/devices/pci0000:00/0000:01:00.0/drm/card1/dev", "1:3\n");
+    put("/proc/77/comm", "Xorg\n");
+    put("/proc/77/cgroup", "0::/system.slice/dm.service\n");
+    put_link("/proc/77/fd/5", "/dev/null");
+    expect(MIB("9216") GPU, "");
+    g_assert_nonnull(strstr(notes, "wants 9216 MiB that are in no huge page yet, and 6144 MiB of "
+                                   "this host are available before the desktop is ended"));
+    expect_part(MIB("9217") GPU, "wants 9217 MiB");
+    expect(MIB("5120") ON("0") GPU, "");
+    expect_part(MIB("5121") ON("0") GPU, "wants 5121 MiB");
+    expect(MIB("6144") GPU, "");
+    g_assert_null(strstr(notes, "before the desktop is ended"));
+    /* huge pages are made before it is ended */
+    setting = "desktop = stop\nhugepages = allocate";
+    put("/proc/meminfo", "MemAvailable: 512000 kB\nAnonPages: 2097152 kB\nHugepagesize: 2048 kB\n");
+    expect_part(MIB("1100") HUGE("") GPU, "wants 600 MiB");
+    setting = "desktop = refuse";
+    expect_part(MIB("600") GPU, "wants 600 MiB");
+    setting = "hugepages = refuse";
+}
+
 static void test_made(void)
 {
     make_nodes();
@@ -382,11 +426,13 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/refused", test_refused);
     g_test_add_func("/memory/bound", test_bound);
     g_test_add_func("/memory/overcommit", test_overcommit);
+    g_test_add_func("/memory/desktop", test_desktop);
     g_test_add_func("/memory/made", test_made);
     g_test_add_func("/memory/no-nodes", test_no_nodes);
     int failed = g_test_run();
 
     remove_tree(folder);
     g_free(root);
+    g_free(notes);
     return failed;
 }
