@@ -409,6 +409,23 @@ static void test_reset_stays(void)
     g_assert_cmpstr(method, ==, "flr bus");
 }
 
+/* What cannot be read once is not gone: the next attempt gives it back. */
+static void test_reset_unreadable(void)
+{
+    make_options("hugepages = allocate\nreset-method = bus\n");
+    g_autofree char *before = state();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    cannot_read("0000:01:00.0/reset_method", ENOMEM, G_MAXUINT);
+    g_assert_false(dkvm_handover_restore(handover, "test"));
+    g_assert_nonnull(strstr(handover->problems->str, "how reset of 0000:01:00.0 is now"));
+    cannot_read(NULL, 0, 0);
+    assert_back(handover);
+    g_autofree char *after = state();
+    g_assert_cmpstr(after, ==, before);
+}
+
 int main(int argc, char **argv)
 {
     char shm[] = "/dev/shm/dkvm-options-XXXXXX"; /* each step brings a note to disk */
@@ -431,6 +448,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/bar-no-room", test_bar_no_room);
     g_test_add_func("/options/reset-plan", test_reset_plan);
     g_test_add_func("/options/reset-stays", test_reset_stays);
+    g_test_add_func("/options/reset-unreadable", test_reset_unreadable);
     int failed = g_test_run();
 
     remove_tree(folder);
