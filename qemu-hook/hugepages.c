@@ -38,6 +38,7 @@
 #include "qemu-hook/rundir.h"
 #include "qemu-hook/worker.h"
 #include "udev/host-private.h"
+#include "udev/sysfs.h"
 
 #define LEDGER DKVM_RUN_DIR "/hugepages"
 #define LEDGER_MAX (64 * 1024)
@@ -83,6 +84,18 @@ guint64 dkvm_pool_count(const DkvmPool *pool, const char *file)
     return text ? g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
+/* Who maps pages is promised them at once, and takes them when it touches them (PostgreSQL, DPDK):
+ * until then they count as free, but a mapping is given only what is free and promised to nobody
+ * (hugetlb_acct_memory() and available_huge_pages() in mm/hugetlb.c).  The kernel has that number
+ * for the whole host alone, and any node's pages may be taken for it, so each node is looked at as
+ * if all of them were to come from there. */
+guint64 dkvm_pool_reserved(const DkvmPool *pool)
+{
+    const DkvmPool host = {.node = DKVM_NO_NODE, .kb = pool->kb};
+
+    return MIN(dkvm_pool_count(&host, "resv_hugepages"), dkvm_pool_count(pool, "free_hugepages"));
+}
+
 /* What nr_hugepages sets; reading it counts the surplus pages in. */
 static guint64 size_of(const DkvmPool *pool)
 {
@@ -102,6 +115,7 @@ typedef struct {
 typedef struct {
     GArray *lines; /* of Line */
     Line write;    /* NEED: from, MADE: to; without a uuid: none */
+    int trouble;   /* a number that went into it could not be read */
 } Ledger;
 
 static void ledger_free(Ledger *ledger)
@@ -135,14 +149,22 @@ static void read_line(Ledger *ledger, const char *text)
         g_array_append_val(ledger->lines, line);
 }
 
-static Ledger *ledger_read(void)
+/* NULL, and why, if it cannot be read: taken for an empty one it would be written without the other
+ * VMs, and their pages would be nobody's. */
+static Ledger *ledger_read(int *cause)
 {
-    Ledger *ledger = g_new0(Ledger, 1);
     g_autofree char *boot = dkvm_boot_id(), *mine = g_strconcat("boot ", boot, NULL);
-    g_autofree char *path = dkvm_path(LEDGER);
-    g_autofree char *text =
-        access(path, F_OK) == 0 ? dkvm_file_read(path, LEDGER_MAX, NULL, NULL) : NULL;
-    g_auto(GStrv) lines = g_strsplit(text ? text : "", "\n", -1);
+    g_autofree char *path = dkvm_path(LEDGER), *text = g_malloc0(LEDGER_MAX + 1);
+    ssize_t length = dkvm_sysfs_read(AT_FDCWD, path, text, LEDGER_MAX + 1);
+
+    if (length < 0)
+        *cause = errno == ENOENT ? 0 : errno;
+    else
+        *cause = length == LEDGER_MAX ? EFBIG : *boot == '\0' ? EIO : 0;
+    if (*cause)
+        return NULL;
+    Ledger *ledger = g_new0(Ledger, 1);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 
     ledger->lines = g_array_new(FALSE, TRUE, sizeof(Line));
     for (guint i = 1; lines[0] && g_str_equal(lines[0], mine) && lines[i]; i++)
@@ -161,11 +183,19 @@ static void add_line(GString *text, const char *word, const Line *line)
                                line->uuid, name, line->need, line->made);
 }
 
-static int ledger_write(const Ledger *ledger)
+/* A counter that could not be read looks like 0 (dkvm_pool_count()).  Nothing that was reckoned
+ * from it is written, nor, since this comes first, to the kernel: what the file has stays true. */
+static int ledger_write(Ledger *ledger)
 {
     g_autofree char *path = dkvm_path(LEDGER), *boot = dkvm_boot_id();
     g_autoptr(GString) text = g_string_new(NULL);
+    const char *name;
+    int trouble = dkvm_sysfs_trouble(&name);
 
+    if (ledger->trouble == 0)
+        ledger->trouble = trouble;
+    if (ledger->trouble)
+        return ledger->trouble;
     if (ledger->lines->len == 0)
         return unlink(path) == 0 || errno == ENOENT ? 0 : errno;
     g_string_printf(text, "boot %s\n", boot);
@@ -212,11 +242,12 @@ static Line *add(Ledger *ledger, const char *uuid, const DkvmPool *pool, guint64
 
 /* ---- who has what ----------------------------------------------------------------------- */
 
-gboolean dkvm_hugepages_has(const char *uuid, const DkvmPool *pool)
+int dkvm_hugepages_has(const char *uuid, const DkvmPool *pool)
 {
-    g_autoptr(Ledger) ledger = ledger_read();
+    int cause;
+    g_autoptr(Ledger) ledger = ledger_read(&cause);
 
-    return find(ledger, uuid, pool) != NULL;
+    return ledger ? find(ledger, uuid, pool) != NULL : -1;
 }
 
 /* Its QEMU has the pages that it needs: they are not free any more. */
@@ -244,9 +275,13 @@ static guint64 promised(const Ledger *ledger, const char *uuid, const DkvmPool *
 
 guint64 dkvm_hugepages_promised(const char *uuid, const DkvmPool *pool)
 {
-    g_autoptr(Ledger) ledger = ledger_read();
+    int cause;
+    g_autoptr(Ledger) ledger = ledger_read(&cause);
 
-    return promised(ledger, uuid, pool);
+    /* The plan then refuses, if it has not been told already. */
+    if (!ledger)
+        dkvm_sysfs_note(EIO, LEDGER);
+    return ledger ? promised(ledger, uuid, pool) : 0;
 }
 
 /* By us, for all VMs. */
@@ -346,7 +381,7 @@ static void compact(const DkvmPool *pool)
 
 static int take(Ledger *ledger, const char *uuid, const DkvmPool *pool, guint64 need, char **text)
 {
-    guint64 wanted = need + promised(ledger, uuid, pool);
+    guint64 wanted = need + promised(ledger, uuid, pool) + dkvm_pool_reserved(pool);
     guint64 free_now = dkvm_pool_count(pool, "free_hugepages"), got = 0;
     guint64 missing = wanted - MIN(wanted, free_now);
     int cause = 0;
@@ -389,27 +424,39 @@ static int lock(void)
     return fd;
 }
 
-static int begin(const char *name, const char *uuid, DkvmPool *pool, int *fd)
+static int begin(const char *name, const char *uuid, DkvmPool *pool, int *fd, Ledger **ledger,
+                 char **text)
 {
+    const char *unused;
+    int cause;
+
     if (!dkvm_uuid_is_valid(uuid) || !dkvm_pool_parse(name, pool))
         return EINVAL;
     *fd = lock();
-    return *fd < 0 ? errno : 0;
+    if (*fd < 0)
+        return errno;
+    (void)dkvm_sysfs_trouble(&unused);
+    *ledger = ledger_read(&cause);
+    if (*ledger) {
+        settle(*ledger);
+        return 0;
+    }
+    *text = g_strdup_printf("%s cannot be read: %s", LEDGER, g_strerror(cause));
+    (void)close(*fd);
+    return cause;
 }
 
 int dkvm_hugepages_take(const char *name, const char *what, char **text)
 {
     g_auto(GStrv) words = g_strsplit(what, " ", 4);
+    g_autoptr(Ledger) ledger = NULL;
     int fd = -1, cause = EINVAL;
     DkvmPool pool;
 
     if (g_strv_length(words) == 3)
-        cause = begin(name, words[0], &pool, &fd);
-    if (cause)
+        cause = begin(name, words[0], &pool, &fd, &ledger, text);
+    if (!ledger)
         return cause;
-    g_autoptr(Ledger) ledger = ledger_read();
-
-    settle(ledger);
     /* A guard that was killed while this waited has a successor, who knows nothing of it. */
     if (getppid() != (pid_t)g_ascii_strtoll(words[2], NULL, 10))
         cause = ECANCELED;
@@ -421,14 +468,12 @@ int dkvm_hugepages_take(const char *name, const char *what, char **text)
 
 int dkvm_hugepages_give(const char *name, const char *what, char **text)
 {
+    g_autoptr(Ledger) ledger = NULL;
     DkvmPool pool;
-    int fd = -1, cause = begin(name, what, &pool, &fd);
+    int fd = -1, cause = begin(name, what, &pool, &fd, &ledger, text);
 
-    if (cause)
+    if (!ledger)
         return cause;
-    g_autoptr(Ledger) ledger = ledger_read();
-
-    settle(ledger);
     if (find(ledger, what, &pool))
         cause = give(ledger, what, &pool);
     if (cause)

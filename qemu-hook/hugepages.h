@@ -19,10 +19,15 @@ gboolean dkvm_pool_parse(const char *name, DkvmPool *pool);
 char *dkvm_pool_path(const DkvmPool *pool, const char *file);
 /* A number in one of its files; 0 if it is not there. */
 guint64 dkvm_pool_count(const DkvmPool *pool, const char *file);
+/* Of its free pages those that the kernel has promised to others' mappings: for one node the most
+ * that it may be. */
+guint64 dkvm_pool_reserved(const DkvmPool *pool);
 
-/* The VM counts on pages of that pool, and some of them may have been made for it. */
-gboolean dkvm_hugepages_has(const char *uuid, const DkvmPool *pool);
-/* How many free pages of the pool other VMs count on that do not run yet, or not any more. */
+/* 1: the VM counts on pages of that pool, and some of them may have been made for it; 0: it does
+ * not; -1: that cannot be found out now. */
+int dkvm_hugepages_has(const char *uuid, const DkvmPool *pool);
+/* How many free pages of the pool other VMs count on that do not run yet, or not any more.  For a
+ * plan: what cannot be found out is noted (udev/sysfs.h). */
 guint64 dkvm_hugepages_promised(const char *uuid, const DkvmPool *pool);
 
 /* For the worker.  POOL: its name; WHAT: "UUID NEED PID", PID the guard that wants it: NEED pages

@@ -19,14 +19,35 @@ static char *path_of(const DkvmMany *many, guint number)
     return g_strdup_printf("%s%u%s", many->before, number, many->after);
 }
 
-char *dkvm_many_read(const DkvmMany *many, guint number)
+static char *read_one(const DkvmMany *many, guint number, int *cause)
 {
     g_autofree char *file = path_of(many, number);
     g_autofree char *path = dkvm_path(file);
     char text[VALUE_MAX + 1];
     ssize_t length = dkvm_sysfs_line(AT_FDCWD, path, text, sizeof text);
 
-    return length < 0 || length >= VALUE_MAX ? NULL : g_strdup(text);
+    *cause = length < 0 ? errno : length >= VALUE_MAX ? EOVERFLOW : 0;
+    return *cause ? NULL : g_strdup(text);
+}
+
+char *dkvm_many_read(const DkvmMany *many, guint number)
+{
+    int cause;
+
+    return read_one(many, number, &cause);
+}
+
+static gboolean is_gone(int cause)
+{
+    return cause == ENOENT || cause == ENODEV;
+}
+
+/* It is there and has no value, as a frequency policy whose CPUs are all offline: show() in
+ * drivers/cpufreq/cpufreq.c says EBUSY since d4627a287e25; before, show_scaling_governor() said
+ * EINVAL.  What fails in other ways failed for us, and the next attempt may read it. */
+static gboolean is_asleep(int cause)
+{
+    return cause == EBUSY || cause == EINVAL;
 }
 
 /* ---- planning --------------------------------------------------------------------------- */
@@ -84,7 +105,7 @@ void dkvm_many_plan(DkvmPlan *plan, const DkvmStep *step, const DkvmMany *many,
 /* ---- what they are now ------------------------------------------------------------------ */
 
 typedef struct {
-    guint at_pre, at_post, elsewhere;
+    guint at_pre, at_post, elsewhere, asleep, unreadable;
     char *other; /* of the first that is elsewhere */
 } Now;
 
@@ -96,17 +117,28 @@ static void look_at(const DkvmMany *many, const DkvmAction *action, Now *now)
     if (!dkvm_numbers_parse(action->target, &numbers))
         return;
     for (guint i = 0; i < DKVM_NUMBERS_MAX; i++) {
-        g_autofree char *value = dkvm_numbers_has(&numbers, i) ? dkvm_many_read(many, i) : NULL;
+        int cause = ENOENT;
+        g_autofree char *value = dkvm_numbers_has(&numbers, i) ? read_one(many, i, &cause) : NULL;
 
-        if (!value)
+        if (!value && is_asleep(cause))
+            now->asleep++;
+        else if (!value && !is_gone(cause))
+            now->unreadable++;
+        else if (!value)
             continue;
-        if (g_str_equal(value, action->post))
+        else if (g_str_equal(value, action->post))
             now->at_post++;
         else if (g_str_equal(value, action->pre))
             now->at_pre++;
         else if (now->elsewhere++ == 0)
             now->other = g_steal_pointer(&value);
     }
+}
+
+/* Something of it may have been done. */
+static gboolean is_begun(const DkvmAction *action)
+{
+    return action->state == DKVM_ACTION_INTENT || action->state == DKVM_ACTION_DONE;
 }
 
 char *dkvm_many_look(const DkvmMany *many, const DkvmAction *action)
@@ -116,8 +148,11 @@ char *dkvm_many_look(const DkvmMany *many, const DkvmAction *action)
     look_at(many, action, &now);
     g_autofree char *other = now.other;
 
-    if (now.at_post > 0)
+    /* What is asleep may have been changed by us before, until undo has tried. */
+    if (now.at_post > 0 || (now.asleep > 0 && is_begun(action) && !action->over))
         return g_strdup(action->post);
+    if (now.unreadable > 0)
+        return g_strdup(DKVM_UNREADABLE);
     return now.at_pre > 0 ? g_strdup(action->pre) : g_steal_pointer(&other);
 }
 
@@ -182,24 +217,77 @@ gboolean dkvm_many_apply(const DkvmMany *many, DkvmHandover *handover, const Dkv
     return TRUE;
 }
 
+/* One that cannot be compared.  FALSE: it is not known, and the next attempt may find out; or it is
+ * ASLEEP, and was written to in vain. */
+static gboolean undo_unread(const DkvmMany *many, DkvmHandover *handover, const DkvmAction *action,
+                            guint number, int cause, gboolean *asleep, GError **error)
+{
+    g_autofree char *path = path_of(many, number);
+    int result = is_asleep(cause)
+                     ? dkvm_step_try(handover, action, DKVM_WORK_WRITE, path, action->pre, NULL)
+                     : cause;
+
+    /* Tried; whether it can be read afterwards or not. */
+    ((DkvmAction *)action)->over |= is_asleep(cause) && (result == 0 || is_refusal(result));
+    *asleep = is_asleep(cause) && is_refusal(result);
+    if (result != 0)
+        g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED, "%s cannot be read: %s", path,
+                    g_strerror(cause));
+    return result == 0;
+}
+
+static gboolean undo_one(const DkvmMany *many, DkvmHandover *handover, const DkvmAction *action,
+                         guint number, gboolean *asleep, GError **error)
+{
+    int cause;
+    g_autofree char *value = read_one(many, number, &cause);
+
+    *asleep = FALSE;
+    return value || is_gone(cause)
+               ? change_one(many, handover, action, number, action->post, action->pre, FALSE, error)
+               : undo_unread(many, handover, action, number, cause, asleep, error);
+}
+
+/* The kernel takes nothing for them, and when their CPUs come online again gives them the value
+ * that they had (cpufreq_init_policy()): ours, if they were changed at all.  That may be never, and
+ * no attempt would help before.  So it is said what is to be done then, and the rest is given back
+ * and closed. */
+static void report_asleep(const DkvmMany *many, DkvmHandover *handover, const DkvmAction *action,
+                          const DkvmNumbers *numbers)
+{
+    g_autofree char *text = dkvm_numbers_text(numbers);
+
+    dkvm_step_problem(handover, action,
+                      "%s of %s cannot be set back, since the kernel takes nothing for it now (its "
+                      "CPUs are offline?); if it is '%s' when they are online again, write '%s' to "
+                      "%s%s%s",
+                      action->step->name, text, action->post, action->pre, many->before, text,
+                      many->after);
+}
+
 /* All are tried, whatever becomes of one; a worker that is stuck ends it. */
 gboolean dkvm_many_undo(const DkvmMany *many, DkvmHandover *handover, const DkvmAction *action,
                         GError **error)
 {
     g_autoptr(GError) first = NULL;
-    DkvmNumbers numbers;
+    DkvmNumbers numbers, asleep = {0};
     Now now;
 
     if (!dkvm_numbers_parse(action->target, &numbers))
         return FALSE;
     for (guint i = 0; i < DKVM_NUMBERS_MAX && action->late == 0; i++) {
         g_autoptr(GError) cause = NULL;
+        gboolean sleeps;
 
-        if (dkvm_numbers_has(&numbers, i) &&
-            !change_one(many, handover, action, i, action->post, action->pre, FALSE, &cause) &&
-            !first)
+        if (!dkvm_numbers_has(&numbers, i) || undo_one(many, handover, action, i, &sleeps, &cause))
+            continue;
+        if (sleeps)
+            dkvm_numbers_put(&asleep, i);
+        else if (!first)
             first = g_steal_pointer(&cause);
     }
+    if (dkvm_numbers_count(&asleep) > 0)
+        report_asleep(many, handover, action, &asleep);
     look_at(many, action, &now);
     if (now.elsewhere > 0) {
         g_autofree char *text =

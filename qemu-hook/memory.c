@@ -5,7 +5,9 @@
 
 #include <string.h>
 
+#include "lib/numbers.h"
 #include "lib/paths.h"
+#include "qemu-hook/users.h"
 #include "udev/host-private.h"
 
 #define NODES "/sys/devices/system/node"
@@ -33,6 +35,15 @@ static guint64 spare_of(int node)
         return memory_info("/proc/meminfo", "MemAvailable:");
     return memory_info(path, "MemFree:") + memory_info(path, "Active(file):") +
            memory_info(path, "Inactive(file):");
+}
+
+/* What programs have, all of them: no more than that is given back when some of them end. */
+static guint64 held_on(int node)
+{
+    g_autofree char *path = node == DKVM_NO_NODE ? g_strdup("/proc/meminfo")
+                                                 : g_strdup_printf(NODES "/node%d/meminfo", node);
+
+    return memory_info(path, "AnonPages:") + memory_info(path, "Shmem:");
 }
 
 /* Numbers of the host's nodes, in order; DKVM_NO_NODE alone without NUMA. */
@@ -88,6 +99,7 @@ static DkvmPages *pages_of(const DkvmPlan *plan, GArray *list, int node, guint64
     DkvmPages pages = {.pool = {.node = node, .kb = kb}, .spare = spare_of(node)};
     guint64 all = dkvm_pool_count(&pages.pool, "free_hugepages");
 
+    all -= MIN(all, dkvm_pool_reserved(&pages.pool));
     pages.available = all - MIN(all, dkvm_hugepages_promised(plan->wants->uuid, &pages.pool));
     g_array_append_val(list, pages);
     return &g_array_index(list, DkvmPages, list->len - 1);
@@ -266,46 +278,203 @@ static void refuse_unmakable(DkvmPlan *plan, const DkvmPages *pages)
                      pages->spare >> 20, name);
 }
 
-/* In KiB, of the memory that is no huge page yet. */
-static guint64 check_pages(DkvmPlan *plan)
+/* nr_overcommit_hugepages: the kernel makes pages by itself when they are mapped and none is free
+ * (alloc_surplus_hugetlb_folio() in mm/hugetlb.c).  It counts them for the whole host, so what the
+ * pools of LIST before LAST want of them is counted in. */
+static gboolean kernel_makes(const GArray *list, guint last)
 {
-    g_autoptr(GArray) list = dkvm_memory_pages(plan);
-    guint64 making = 0;
+    const DkvmPages *pages = &g_array_index(list, DkvmPages, last);
+    const DkvmPool host = {.node = DKVM_NO_NODE, .kb = pages->pool.kb};
+    guint64 most = dkvm_pool_count(&host, "nr_overcommit_hugepages"), wanted = 0;
 
+    for (guint i = 0; i <= last; i++) {
+        const DkvmPages *one = &g_array_index(list, DkvmPages, i);
+
+        if (one->pool.kb == host.kb)
+            wanted += missing_kb(one) / host.kb;
+    }
+    return wanted <= most - MIN(most, dkvm_pool_count(&host, "surplus_hugepages")) &&
+           missing_kb(pages) <= pages->spare >> 10;
+}
+
+static void note_kernel_makes(DkvmPlan *plan, const DkvmPages *pages)
+{
+    g_autofree char *name = dkvm_pool_name(&pages->pool);
+
+    dkvm_plan_note(
+        plan,
+        "The kernel has to make %" G_GUINT64_FORMAT " huge pages of %" G_GUINT64_FORMAT
+        " KiB when QEMU starts (%s, nr_overcommit_hugepages), and may find no whole ones "
+        "then; with \"hugepages = allocate\" they are made before anything is touched.",
+        missing_kb(pages) / pages->pool.kb, pages->pool.kb, name);
+}
+
+/* What is refused here is not counted again by check_room(). */
+static void check_pages(DkvmPlan *plan, GArray *list)
+{
     for (guint i = 0; i < list->len; i++) {
-        const DkvmPages *pages = &g_array_index(list, DkvmPages, i);
+        DkvmPages *pages = &g_array_index(list, DkvmPages, i);
 
         if (missing_kb(pages) == 0)
             continue;
+        if (!plan->config->hugepages_allocate && kernel_makes(list, i)) {
+            note_kernel_makes(plan, pages);
+            continue;
+        }
         if (!plan->config->hugepages_allocate)
             refuse_missing(plan, pages);
         else if (missing_kb(pages) > pages->spare >> 10)
             refuse_unmakable(plan, pages);
         else
-            making += missing_kb(pages);
+            continue;
+        pages->need = pages->available;
     }
-    return making;
 }
 
-void dkvm_memory_check(DkvmPlan *plan)
+/* ---- room -------------------------------------------------------------------------------- */
+
+/* Some nodes of the host, or all of it. */
+typedef struct {
+    guint64 nodes;          /* bits; 0: all */
+    guint64 normal, making; /* KiB that can be nowhere else: no huge pages, and those to be made */
+    guint64 spare;          /* KiB; 0: not known */
+    guint64 held;           /* KiB that may become spare when the desktop ends */
+} Room;
+
+static gboolean is_in(const Room *room, int node)
 {
-    guint64 available = memory_info("/proc/meminfo", "MemAvailable:") >> 10, normal = 0;
-    g_autoptr(GArray) nodes = host_nodes();
+    return room->nodes == 0 || (node >= 0 && node < MAX_NODES && (room->nodes >> node & 1) != 0);
+}
+
+static Room room_of(const DkvmPlan *plan, const GArray *nodes, const GArray *list, guint64 set)
+{
+    Room room = {.nodes = set};
+
+    if (set == 0) {
+        room.spare = spare_of(DKVM_NO_NODE) >> 10;
+        room.held = held_on(DKVM_NO_NODE) >> 10;
+    }
 
     for (guint i = 0; i < plan->wants->memory->len; i++) {
         const DkvmMemoryPart *part = &g_array_index(plan->wants->memory, DkvmMemoryPart, i);
 
-        check_part(plan, nodes, part);
-        if (part->page_kb == DKVM_PAGE_NORMAL)
-            normal += part->bytes >> 10;
+        if (part->page_kb == DKVM_PAGE_NORMAL &&
+            (set == 0 || (part->nodes != 0 && (part->nodes & ~set) == 0)))
+            room.normal += part->bytes >> 10;
     }
-    guint64 making = check_pages(plan);
+    for (guint i = 0; i < list->len; i++) {
+        const DkvmPages *pages = &g_array_index(list, DkvmPages, i);
 
-    if (available == 0 || normal + making <= available)
+        if (is_in(&room, pages->pool.node))
+            room.making += missing_kb(pages);
+    }
+    for (guint i = 0; set && i < nodes->len; i++) {
+        int node = g_array_index(nodes, int, i);
+
+        if (!is_in(&room, node))
+            continue;
+        room.spare += spare_of(node) >> 10;
+        room.held += held_on(node) >> 10;
+    }
+    return room;
+}
+
+/* "this host", "the NUMA nodes 0,2". */
+static char *place_text(guint64 set)
+{
+    DkvmNumbers numbers = {0};
+
+    for (guint i = 0; i < MAX_NODES; i++) {
+        if (set >> i & 1)
+            dkvm_numbers_put(&numbers, i);
+    }
+    g_autofree char *text = dkvm_numbers_text(&numbers);
+
+    return set ? g_strconcat("the NUMA nodes ", text, " (<numatune>)", NULL)
+               : g_strdup("this host");
+}
+
+/* A device is held by the display manager or a session, which dkvm.conf lets be ended. */
+static gboolean ends_desktop(const DkvmPlan *plan)
+{
+    for (guint i = 0; plan->config->desktop_stop && i < plan->targets->len; i++) {
+        g_autoptr(GPtrArray) users =
+            dkvm_users(g_ptr_array_index(plan->targets, i), plan->mappings);
+
+        for (guint k = 0; k < users->len; k++) {
+            const DkvmUser *user = g_ptr_array_index(users, k);
+
+            if (user->kind == DKVM_USER_MANAGER || user->kind == DKVM_USER_SESSION)
+                return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* *ENDS: whether the desktop is ended; below 0: not looked up yet. */
+static void check_room(DkvmPlan *plan, const Room *room, int *ends)
+{
+    guint64 wanted = room->normal + room->making;
+    g_autofree char *place = place_text(room->nodes);
+
+    if (room->spare == 0 || wanted <= room->spare)
         return;
+    if (*ends < 0)
+        *ends = ends_desktop(plan);
+    /* How much of it is the desktop's own, nobody can say: its processes share memory, and the
+     * GPU's driver has some for them.  So it is for people to know, unless it cannot be enough. */
+    if (room->making <= room->spare && wanted <= room->spare + room->held && *ends) {
+        dkvm_plan_note(plan,
+                       "The VM wants %" G_GUINT64_FORMAT " MiB that are in no huge page yet, and "
+                       "%" G_GUINT64_FORMAT " MiB of %s are available before the desktop is ended; "
+                       "if that does not free as much as is missing, the VM does not start.",
+                       wanted >> 10, room->spare >> 10, place);
+        return;
+    }
     dkvm_plan_refuse(plan, "Close programs, or give the VM less memory.",
                      "The VM wants %" G_GUINT64_FORMAT " MiB that are in no huge page yet, and "
-                     "%" G_GUINT64_FORMAT " MiB of this host are available; with a PCI device all "
+                     "%" G_GUINT64_FORMAT " MiB of %s are available; with a PCI device all "
                      "of it is taken at the start.",
-                     (normal + making) >> 10, available >> 10);
+                     wanted >> 10, room->spare >> 10, place);
+}
+
+/* Normal memory that is bound to a set of nodes which no part before it has. */
+static gboolean is_new_binding(const GArray *parts, guint number)
+{
+    const DkvmMemoryPart *part = &g_array_index(parts, DkvmMemoryPart, number);
+
+    for (guint i = 0; i < number; i++) {
+        const DkvmMemoryPart *before = &g_array_index(parts, DkvmMemoryPart, i);
+
+        if (before->page_kb == DKVM_PAGE_NORMAL && before->nodes == part->nodes)
+            return FALSE;
+    }
+    return part->page_kb == DKVM_PAGE_NORMAL && part->nodes != 0;
+}
+
+/* The host as a whole, and each set of nodes that normal memory is bound to: there the kernel ends
+ * QEMU (MPOL_BIND, policy_nodemask() in mm/mempolicy.c) while other nodes have plenty. */
+void dkvm_memory_check(DkvmPlan *plan)
+{
+    const GArray *parts = plan->wants->memory;
+    g_autoptr(GArray) nodes = host_nodes();
+    int ends = -1;
+
+    for (guint i = 0; i < parts->len; i++)
+        check_part(plan, nodes, &g_array_index(parts, DkvmMemoryPart, i));
+    g_autoptr(GArray) list = dkvm_memory_pages(plan);
+
+    check_pages(plan, list);
+    Room all = room_of(plan, nodes, list, 0);
+
+    check_room(plan, &all, &ends);
+    for (guint i = 0; i < parts->len; i++) {
+        guint64 set = g_array_index(parts, DkvmMemoryPart, i).nodes;
+
+        if (!is_new_binding(parts, i))
+            continue;
+        Room some = room_of(plan, nodes, list, set);
+
+        check_room(plan, &some, &ends);
+    }
 }

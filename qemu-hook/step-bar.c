@@ -99,22 +99,25 @@ static void plan(DkvmPlan *plan)
 
 /* ---- doing ------------------------------------------------------------------------------ */
 
-/* Line NUMBER of "resource" is "0xFIRST 0xLAST 0xFLAGS". */
-static guint64 size_now(const char *bdf, guint number)
+/* Line NUMBER of "resource" is "0xFIRST 0xLAST 0xFLAGS".  FALSE: it cannot be read.  Twice, since
+ * the driver, which comes next, does not wait, and with it there is nothing to be done any more. */
+static gboolean size_now(const char *bdf, guint number, guint64 *size)
 {
     g_autofree char *path =
         g_strconcat(dkvm_paths_root(), "/sys/bus/pci/devices/", bdf, "/resource", NULL);
     char text[4096];
 
-    if (dkvm_sysfs_read(AT_FDCWD, path, text, sizeof text) < 0)
-        return 0;
+    if (dkvm_sysfs_read(AT_FDCWD, path, text, sizeof text) <= 0 &&
+        dkvm_sysfs_read(AT_FDCWD, path, text, sizeof text) <= 0)
+        return FALSE;
     g_auto(GStrv) lines = g_strsplit(text, "\n", DKVM_BARS + 1);
     if (number >= MIN(g_strv_length(lines), DKVM_BARS))
-        return 0;
+        return FALSE;
     char *rest = lines[number];
     guint64 first = g_ascii_strtoull(rest, &rest, 16), last = g_ascii_strtoull(rest, NULL, 16);
 
-    return last > first ? last - first + 1 : 0;
+    *size = last > first ? last - first + 1 : 0;
+    return TRUE;
 }
 
 /* With a driver of the host again it is that driver's (amdgpu sets it, too). */
@@ -122,10 +125,15 @@ static char *look(DkvmHandover *handover, const DkvmAction *action)
 {
     g_autofree char *driver = dkvm_driver_of(handover, action->target);
     guint number = (guint)g_ascii_strtoull(action->post, NULL, 10);
+    guint64 size;
 
-    if (!driver || (*driver && !dkvm_driver_lets_go(driver)))
+    if (!driver || g_str_equal(driver, DKVM_UNREADABLE))
+        return g_steal_pointer(&driver);
+    if (*driver && !dkvm_driver_lets_go(driver))
         return NULL;
-    return g_strdup_printf("%u=%d", number, exponent(size_now(action->target, number)));
+    if (!size_now(action->target, number, &size))
+        return g_strdup(DKVM_UNREADABLE);
+    return g_strdup_printf("%u=%d", number, exponent(size));
 }
 
 static gboolean set(DkvmHandover *handover, const DkvmAction *action, const char *value,

@@ -3,11 +3,16 @@
  * cpufreq.rst).  The preference comes first and goes back last: under the governor performance,
  * intel_pstate and amd-pstate take no other one than performance
  * (Documentation/admin-guide/pm/intel_pstate.rst, "Energy vs Performance Hints"). */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "lib/paths.h"
 #include "qemu-hook/cpus.h"
 #include "qemu-hook/many.h"
 #include "udev/host-private.h"
+#include "udev/sysfs.h"
 
 #define POLICIES "/sys/devices/system/cpu/cpufreq"
 #define POLICY POLICIES "/policy"
@@ -23,11 +28,29 @@ static const DkvmMany known_preferences = {POLICY, "/energy_performance_availabl
 
 /* ---- which policies --------------------------------------------------------------------- */
 
+/* A policy whose CPUs are all offline is still there, and each of its files is EBUSY (show() in
+ * drivers/cpufreq/cpufreq.c since d4627a287e25; before, it affected none): FALSE.  What cannot be
+ * read for another reason stands in the plan's way. */
+static gboolean has_cpus(const char *file)
+{
+    g_autofree char *path = dkvm_path(file);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char byte;
+    ssize_t length = fd < 0 ? -1 : read(fd, &byte, sizeof byte);
+    int cause = length < 0 ? errno : 0;
+
+    if (fd >= 0)
+        (void)close(fd);
+    if (cause != EBUSY)
+        dkvm_sysfs_note(cause, path);
+    return length > 0;
+}
+
 /* The CPUs that it changes now: "0 1 2" (cpufreq_show_cpus). */
 static gboolean is_for(const DkvmNumbers *cpus, const char *name)
 {
     g_autofree char *file = g_strconcat(POLICIES "/", name, "/affected_cpus", NULL);
-    g_autofree char *text = dkvm_host_text(file, TEXT_MAX);
+    g_autofree char *text = has_cpus(file) ? dkvm_host_text(file, TEXT_MAX) : NULL;
     DkvmNumbers its;
 
     return text && dkvm_numbers_parse(g_strdelimit(g_strstrip(text), " ", ','), &its) &&

@@ -30,10 +30,10 @@ static void plan(DkvmPlan *plan)
 static char *look(DkvmHandover *handover, const DkvmAction *action)
 {
     DkvmPool pool;
-    gboolean has =
-        dkvm_pool_parse(action->target, &pool) && dkvm_hugepages_has(handover->uuid, &pool);
+    int has =
+        dkvm_pool_parse(action->target, &pool) ? dkvm_hugepages_has(handover->uuid, &pool) : 0;
 
-    return g_strdup(has ? action->post : action->pre);
+    return g_strdup(has < 0 ? DKVM_UNREADABLE : has ? action->post : action->pre);
 }
 
 static gboolean apply(DkvmHandover *handover, const DkvmAction *action, GError **error)

@@ -2,6 +2,7 @@
 /* irq-default, irq: interrupts of the host's own devices leave the CPUs that the guest's vCPUs are
  * pinned to (Documentation/core-api/irq/irq-affinity.rst).  Planned before the guest has its
  * devices, so that vfio's own interrupts are never among them. */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -72,18 +73,21 @@ static char *mask_like(const char *like, const DkvmNumbers *cpus)
     return mask;
 }
 
-static char *read_default(void)
+/* NULL, and why: 0 if it is not there. */
+static char *read_default(int *cause)
 {
     g_autofree char *path = dkvm_path(DEFAULT);
     char text[MASK_MAX];
     ssize_t length = dkvm_sysfs_line(AT_FDCWD, path, text, sizeof text);
 
+    *cause = length >= 0 ? EOVERFLOW : errno == ENOENT ? 0 : errno;
     return length <= 0 || length >= MASK_MAX - 1 ? NULL : g_strdup(text);
 }
 
 static void plan_default(DkvmPlan *plan)
 {
-    g_autofree char *now = read_default();
+    int cause;
+    g_autofree char *now = read_default(&cause);
     DkvmNumbers guest, host, mask;
 
     if (!now || !find_cpus(plan, &guest, &host) || !parse_mask(now, &mask) ||
@@ -96,7 +100,10 @@ static void plan_default(DkvmPlan *plan)
 
 static char *look_default(DkvmHandover *handover, const DkvmAction *action)
 {
-    return read_default();
+    int cause;
+    char *now = read_default(&cause);
+
+    return now || cause == 0 ? now : g_strdup(DKVM_UNREADABLE);
 }
 
 static gboolean apply_default(DkvmHandover *handover, const DkvmAction *action, GError **error)

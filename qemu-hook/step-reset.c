@@ -3,14 +3,9 @@
  * (facts/handoff.md F35).  reset_method (Linux 5.15, Documentation/ABI/testing/sysfs-bus-pci) reads
  * as the methods that are in use, in order, and takes the same; reset_method_store() in
  * drivers/pci/pci.c refuses what the device cannot do. */
-#include <fcntl.h>
-
 #include "lib/error.h"
 #include "lib/paths.h"
 #include "qemu-hook/step.h"
-#include "udev/sysfs.h"
-
-#define METHODS_MAX 128
 
 static char *file_of(const char *bdf)
 {
@@ -53,11 +48,10 @@ static char *look(DkvmHandover *handover, const DkvmAction *action)
     g_autofree char *driver = dkvm_driver_of(handover, action->target);
     g_autofree char *file = file_of(action->target);
     g_autofree char *path = dkvm_path(file);
-    char now[METHODS_MAX];
 
-    if (!driver || dkvm_sysfs_line(AT_FDCWD, path, now, sizeof now) < 0)
-        return NULL;
-    return g_strdup(now);
+    if (!driver || g_str_equal(driver, DKVM_UNREADABLE))
+        return g_steal_pointer(&driver);
+    return dkvm_look_line(path);
 }
 
 static gboolean set(DkvmHandover *handover, const DkvmAction *action, const char *value,

@@ -102,13 +102,15 @@ static guint64 pages_of(const xmlNode *domain, guint64 cell)
 
 /* ---- nodes of the host ------------------------------------------------------------------ */
 
-/* Of a <memory> or <memnode> in <numatune>.  With "preferred" the kernel may take others. */
+/* Of a <memory> or <memnode> in <numatune>.  With "preferred" and "interleave" the kernel takes
+ * others where these have nothing left: only MPOL_BIND limits it (policy_nodemask() in
+ * mm/mempolicy.c). */
 static guint64 bound_to(const xmlNode *element)
 {
     const char *mode = element ? dkvm_xml_get(element, "mode") : NULL;
+    gboolean may_leave = g_strcmp0(mode, "preferred") == 0 || g_strcmp0(mode, "interleave") == 0;
 
-    return element && g_strcmp0(mode, "preferred") != 0 ? node_set(dkvm_xml_get(element, "nodeset"))
-                                                        : 0;
+    return element && !may_leave ? node_set(dkvm_xml_get(element, "nodeset")) : 0;
 }
 
 static guint64 nodes_of(const xmlNode *domain, guint64 cell)

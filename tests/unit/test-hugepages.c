@@ -4,7 +4,9 @@
 #include <sys/wait.h>
 
 #include "qemu-hook/rundir.h"
+#include "tests/unit/bad-read.h"
 #include "tests/unit/pages-host.h"
+#include "udev/sysfs.h"
 
 static void begin_pages(void)
 {
@@ -95,6 +97,22 @@ static void test_two(void)
     }
 }
 
+/* Free pages that the kernel has promised to others are made once more. */
+static void test_reserved(void)
+{
+    begin_pages();
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "50\n");
+    g_assert_cmpint(take(UUID, 30), ==, 0);
+    assert_pages(120, 80, 0);
+    g_assert_cmpint(give(UUID), ==, 0);
+    assert_pages(100, 60, 0);
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "500\n"); /* elsewhere, too */
+    g_assert_cmpint(take(UUID, 30), ==, 0);
+    assert_pages(130, 90, 0);
+    g_assert_cmpint(give(UUID), ==, 0);
+    assert_pages(100, 60, 0);
+}
+
 /* What a third party does to the counter while the VM has its pages. */
 static void test_third_party(void)
 {
@@ -124,6 +142,37 @@ static void test_third_party(void)
     }
 }
 
+/* The list, or a counter, cannot be read: nothing is changed, and no other VM is forgotten. */
+static void test_unreadable(void)
+{
+    static const char *const files[] = {LEDGER, POOL "/nr_hugepages", "/random/boot_id"};
+
+    for (gsize i = 0; i < 3 * G_N_ELEMENTS(files); i++) {
+        g_test_message("%s, %zu", files[i / 3], i % 3);
+        begin_pages();
+        g_assert_cmpint(take(UUID, 100), ==, 0);
+        assert_pages(140, 100, 0);
+        /* the first of several, all of them, or of another VM's giving */
+        cannot_read(files[i / 3], ENOMEM, i % 3 == 1 ? 100 : 1);
+        g_assert_cmpint(i % 3 == 2 ? give(UUID) : take(OTHER, 50), !=, 0);
+        cannot_read(NULL, 0, 0);
+        assert_pages(140, 100, 0);
+        g_assert_cmpint(dkvm_hugepages_has(UUID, &pool), ==, 1);
+        g_assert_cmpint(give(OTHER), ==, 0);
+        g_assert_cmpint(give(UUID), ==, 0);
+        assert_pages(100, 60, 0);
+    }
+    begin_pages();
+    g_assert_cmpint(take(UUID, 100), ==, 0);
+    cannot_read(LEDGER, EIO, 2);
+    g_assert_cmpint(dkvm_hugepages_has(UUID, &pool), ==, -1);
+    const char *name;
+    (void)dkvm_sysfs_trouble(&name);
+    g_assert_cmpuint(dkvm_hugepages_promised(OTHER, &pool), ==, 0);
+    g_assert_cmpint(dkvm_sysfs_trouble(&name), ==, EIO);
+    cannot_read(NULL, 0, 0);
+}
+
 /* Work for a guard that is gone, another boot's file, and requests that are none. */
 static void test_not_ours(void)
 {
@@ -134,12 +183,12 @@ static void test_not_ours(void)
     assert_pages(100, 60, 0);
     put("/run/dkvm/hugepages", "boot another\npool " POOL_NAME " 7\nvm " UUID " " POOL_NAME
                                " 250 90\nwrite " UUID " " POOL_NAME " 10 100\n");
-    g_assert_false(dkvm_hugepages_has(UUID, &pool));
+    g_assert_cmpint(dkvm_hugepages_has(UUID, &pool), ==, 0);
     g_assert_cmpint(give(UUID), ==, 0);
     assert_pages(100, 60, 0);
     put("/run/dkvm/hugepages", "boot b007\nvm x " POOL_NAME " 250 90\nvm " UUID " node0/../x 250 "
                                "90\nnonsense\n\nvm " UUID " " POOL_NAME " 250\n");
-    g_assert_false(dkvm_hugepages_has(UUID, &pool));
+    g_assert_cmpint(dkvm_hugepages_has(UUID, &pool), ==, 0);
     g_assert_cmpint(dkvm_hugepages_give("node0/2048", UUID, &text), ==, EINVAL);
     g_assert_cmpint(dkvm_hugepages_give(POOL_NAME, "../x", &text), ==, EINVAL);
     g_assert_cmpint(dkvm_hugepages_take(POOL_NAME, UUID, &text), ==, EINVAL);
@@ -156,7 +205,9 @@ int main(int argc, char **argv)
     dkvm_worker_act = fake_kernel;
     g_test_add_func("/hugepages/kill-write", test_kill_write);
     g_test_add_func("/hugepages/two", test_two);
+    g_test_add_func("/hugepages/reserved", test_reserved);
     g_test_add_func("/hugepages/third-party", test_third_party);
+    g_test_add_func("/hugepages/unreadable", test_unreadable);
     g_test_add_func("/hugepages/not-ours", test_not_ours);
     int failed = g_test_run();
 

@@ -58,6 +58,7 @@ static void test_parts(void)
         {GIG "<numatune><memory mode='strict' nodeset='0-2,^1'/></numatune>", "1024/0/5 "},
         {GIG "<numatune><memory nodeset='3'/></numatune>", "1024/0/8 "},
         {GIG "<numatune><memory mode='preferred' nodeset='3'/></numatune>", "1024/0/0 "},
+        {GIG "<numatune><memory mode='interleave' nodeset='3'/></numatune>", "1024/0/0 "},
         {GIG "<numatune><memory mode='strict' placement='auto'/></numatune>", "1024/0/0 "},
         {GIG "<numatune><memory nodeset='63,64,99999999999999999999'/></numatune>",
          "1024/0/8000000000000000 "},
@@ -126,6 +127,7 @@ static void make_nodes(void)
 }
 
 static const char *setting = "hugepages = refuse";
+static char *notes; /* of the last plan */
 
 /* "POOL NEED AVAILABLE; ..." and then the refusals. */
 static char *answer(const char *inside)
@@ -150,6 +152,10 @@ static char *answer(const char *inside)
             g_string_append_printf(all, "%s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "; ", name,
                                    pages->need, pages->available);
     }
+    g_free(notes);
+    g_ptr_array_add(plan->notes, NULL);
+    notes = g_strjoinv("; ", (char **)plan->notes->pdata);
+    g_ptr_array_set_size(plan->notes, (int)plan->notes->len - 1);
     for (guint i = 0; i < plan->refusals->len; i++) {
         const DkvmRefusal *refusal = g_ptr_array_index(plan->refusals, i);
 
@@ -237,6 +243,22 @@ static void test_promised(void)
     expect_part(MIB("42") HUGE("") ON("0"), "wants 21 huge pages of 2048 KiB (42 MiB), and 20 are");
 }
 
+/* Free, but mapped by another program that has not touched them yet. */
+static void test_reserved(void)
+{
+    make_nodes();
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "30\n");
+    expect(MIB("40") HUGE("") ON("0"), "node0/2048kB 20 20; ");
+    expect_part(MIB("42") HUGE("") ON("0"), "wants 21 huge pages of 2048 KiB (42 MiB), and 20 are");
+    expect_part(MIB("42") HUGE("") ON("0"), "echo 101 >");
+    setting = "hugepages = allocate";
+    expect(MIB("1000") HUGE("") ON("0"), "node0/2048kB 500 20; ");
+    setting = "hugepages = refuse";
+    /* more than the node has free: none is left there */
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "90\n");
+    expect(MIB("40") HUGE(""), "node1/2048kB 20 110; ");
+}
+
 static void test_refused(void)
 {
     make_nodes();
@@ -258,6 +280,98 @@ static void test_refused(void)
     expect("<cpu><numa><cell id='0' memory='6144' unit='MiB'/><cell id='1' memory='200' "
            "unit='MiB'/></numa></cpu>" HUGE("<page size='2048' nodeset='1'/>"),
            "node1/2048kB 100 200; ");
+}
+
+/* Normal memory that is bound to nodes has to be there, whatever the others have. */
+static void test_bound(void)
+{
+    make_nodes();
+    expect(MIB("4096") ON("0"), "");
+    expect_part(MIB("4097") ON("0"), "The VM wants 4097 MiB that are in no huge page yet, and 4096 "
+                                     "MiB of the NUMA nodes 0 (<numatune>) are available");
+    expect(MIB("4097") "<numatune><memory mode='preferred' nodeset='0'/></numatune>", "");
+    expect(MIB("6144") ON("0-1"), "");
+    expect_part(MIB("2049") ON("1"), "and 2048 MiB of the NUMA nodes 1 ");
+    /* each cell by itself, and all that are bound to one node together */
+#define BOUND_CELLS(first, second, node)                                                           \
+    "<cpu><numa><cell id='0' memory='" first "' unit='MiB'/><cell id='1' memory='" second          \
+    "' unit='MiB'/></numa></cpu><numatune><memnode cellid='0' nodeset='0'/><memnode cellid='1' "   \
+    "nodeset='" node "'/></numatune>"
+    expect(BOUND_CELLS("4000", "2000", "1"), "");
+    expect_part(BOUND_CELLS("1000", "2100", "1"), "wants 2100 MiB");
+    expect_part(BOUND_CELLS("3000", "1100", "0"), "wants 4100 MiB");
+    /* with the huge pages that are to be made there */
+    setting = "hugepages = allocate";
+#define HALF_HUGE HUGE("<page size='2048' nodeset='1'/>")
+    expect(BOUND_CELLS("3000", "1100", "0") HALF_HUGE, "node0/2048kB 550 50; ");
+    expect_part(BOUND_CELLS("3000", "1200", "0") HALF_HUGE, "wants 4100 MiB");
+    setting = "hugepages = refuse";
+    /* no figures */
+    put("/sys/devices/system/node/node0/meminfo", "");
+    expect(MIB("4097") ON("0"), "");
+}
+
+/* What the kernel makes by itself is not missing, if there is memory for it. */
+static void test_overcommit(void)
+{
+    make_nodes();
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages", "120\n");
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/surplus_hugepages", "20\n");
+    expect(MIB("300") HUGE("") ON("0"), "node0/2048kB 150 50; ");
+    expect_part(MIB("302") HUGE("") ON("0"), "The VM wants 151 huge pages of 2048 KiB (302 MiB)");
+    /* for the whole host, not for each node */
+    expect_part("<cpu><numa><cell id='0' memory='202' unit='MiB'/><cell id='1' memory='500' "
+                "unit='MiB'/></numa></cpu>" HUGE(
+                    "") "<numatune><memnode cellid='0' nodeset='0'/><memnode cellid='1' "
+                        "nodeset='1'/></numatune>",
+                "The VM wants 250 huge pages");
+    /* and it is memory, like other memory */
+    put("/sys/devices/system/node/node0/meminfo", "Node 0 MemFree: 204799 kB\n");
+    expect_part(MIB("300") HUGE("") ON("0"), "The VM wants 150 huge pages");
+    make_nodes();
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages", "9999\n");
+    put("/proc/meminfo", "MemAvailable: 204799 kB\nHugepagesize: 2048 kB\n");
+    expect_part(MIB("300") HUGE("") ON("0"), "The VM wants 200 MiB that are in no huge page yet");
+    put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages", "0\n");
+}
+
+#define GPU                                                                                        \
+    "<devices><hostdev mode='subsystem' type='pci' managed='no'><source><address domain='0' "      \
+    "bus='1' slot='0' function='0'/></source></hostdev></devices>"
+
+/* What the desktop has may be enough, and is only known when it is gone; what is more than all
+ * programs have cannot be. */
+static void test_desktop(void)
+{
+    make_nodes();
+    put("/proc/meminfo", "MemAvailable: 6291456 kB\nAnonPages: 2097152 kB\nShmem: 1048576 kB\n"
+                         "ShmemHugePages: 99999999 kB\nHugepagesize: 2048 kB\n");
+    put("/sys/devices/system/node/node0/meminfo",
+        "Node 0 MemFree: 4194304 kB\nNode 0 AnonPages: 1048576 kB\n");
+    put("/etc/libvirt/qemu/mac.xml",
+        "<domain type='kvm'><name>mac</name><uuid>" UUID "</uuid></domain>");
+    setting = "desktop = stop";
+    expect_part(MIB("9216") GPU, "wants 9216 MiB"); /* nobody is ended */
+    put_link("/etc/systemd/system/display-manager.service", "/lib/systemd/system/dm.service");
+    put("/sys/devices/pci0000:00/0000:01:00.0/drm/card1/dev", "1:3\n");
+    put("/proc/77/comm", "Xorg\n");
+    put("/proc/77/cgroup", "0::/system.slice/dm.service\n");
+    put_link("/proc/77/fd/5", "/dev/null");
+    expect(MIB("9216") GPU, "");
+    g_assert_nonnull(strstr(notes, "wants 9216 MiB that are in no huge page yet, and 6144 MiB of "
+                                   "this host are available before the desktop is ended"));
+    expect_part(MIB("9217") GPU, "wants 9217 MiB");
+    expect(MIB("5120") ON("0") GPU, "");
+    expect_part(MIB("5121") ON("0") GPU, "wants 5121 MiB");
+    expect(MIB("6144") GPU, "");
+    g_assert_null(strstr(notes, "before the desktop is ended"));
+    /* huge pages are made before it is ended */
+    setting = "desktop = stop\nhugepages = allocate";
+    put("/proc/meminfo", "MemAvailable: 512000 kB\nAnonPages: 2097152 kB\nHugepagesize: 2048 kB\n");
+    expect_part(MIB("1100") HUGE("") GPU, "wants 600 MiB");
+    setting = "desktop = refuse";
+    expect_part(MIB("600") GPU, "wants 600 MiB");
+    setting = "hugepages = refuse";
 }
 
 static void test_made(void)
@@ -308,12 +422,17 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/many", test_many);
     g_test_add_func("/memory/free-pages", test_free_pages);
     g_test_add_func("/memory/promised", test_promised);
+    g_test_add_func("/memory/reserved", test_reserved);
     g_test_add_func("/memory/refused", test_refused);
+    g_test_add_func("/memory/bound", test_bound);
+    g_test_add_func("/memory/overcommit", test_overcommit);
+    g_test_add_func("/memory/desktop", test_desktop);
     g_test_add_func("/memory/made", test_made);
     g_test_add_func("/memory/no-nodes", test_no_nodes);
     int failed = g_test_run();
 
     remove_tree(folder);
     g_free(root);
+    g_free(notes);
     return failed;
 }

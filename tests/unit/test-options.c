@@ -6,6 +6,7 @@
 #include "lib/error.h"
 #include "qemu-hook/plan.h"
 #include "qemu-hook/rundir.h"
+#include "tests/unit/bad-read.h"
 #include "tests/unit/pages-host.h"
 
 #define GPU "/sys/devices/pci0000:00/0000:01:00.0"
@@ -255,6 +256,24 @@ static void test_running(void)
     assert_pages(100, 60, 0);
 }
 
+/* The list cannot be read when the VM has ended: what was made for it is not forgotten. */
+static void test_list_unreadable(void)
+{
+    make_options("hugepages = allocate\n");
+    g_autofree char *before = state();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    cannot_read(LEDGER, ENOMEM, 100);
+    g_assert_false(dkvm_handover_restore(handover, "test"));
+    g_assert_nonnull(strstr(handover->problems->str, "how hugepages of node0/2048kB is now"));
+    cannot_read(NULL, 0, 0);
+    assert_pages(290, 250, 0);
+    assert_back(handover);
+    g_autofree char *after = state();
+    g_assert_cmpstr(after, ==, before);
+}
+
 /* All or nothing. */
 static void test_in_pieces(void)
 {
@@ -333,6 +352,31 @@ static void test_bar_stays(void)
     assert_pages(100, 60, 0);
 }
 
+/* A read that fails once does not keep the old size away, and one that fails again is no change by
+ * somebody else.  The driver comes back all the same. */
+static void test_bar_unreadable(void)
+{
+    make_options("hugepages = allocate\nbar-size = largest\n");
+    g_autofree char *before = state();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    cannot_read("0000:01:00.0/resource", ENOMEM, 1);
+    assert_back(handover);
+    g_autofree char *after = state();
+    g_assert_cmpstr(after, ==, before);
+
+    g_autoptr(DkvmHandover) again = must_load();
+    g_assert_true(prepare(again, NULL));
+    cannot_read("0000:01:00.0/resource", ENOMEM, G_MAXUINT);
+    g_assert_false(dkvm_handover_restore(again, "test"));
+    cannot_read(NULL, 0, 0);
+    g_assert_nonnull(strstr(again->problems->str, "how bar of 0000:01:00.0 is now cannot be"));
+    g_assert_null(strstr(again->problems->str, "somebody else"));
+    g_autofree char *path = at(GPU "/driver"), *driver = g_file_read_link(path, NULL);
+    g_assert_cmpstr(driver, ==, "../../../bus/pci/drivers/bochs-drm");
+}
+
 static void test_bar_no_room(void)
 {
     g_autoptr(GError) error = NULL;
@@ -390,6 +434,23 @@ static void test_reset_stays(void)
     g_assert_cmpstr(method, ==, "flr bus");
 }
 
+/* What cannot be read once is not gone: the next attempt gives it back. */
+static void test_reset_unreadable(void)
+{
+    make_options("hugepages = allocate\nreset-method = bus\n");
+    g_autofree char *before = state();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    cannot_read("0000:01:00.0/reset_method", ENOMEM, G_MAXUINT);
+    g_assert_false(dkvm_handover_restore(handover, "test"));
+    g_assert_nonnull(strstr(handover->problems->str, "how reset of 0000:01:00.0 is now"));
+    cannot_read(NULL, 0, 0);
+    assert_back(handover);
+    g_autofree char *after = state();
+    g_assert_cmpstr(after, ==, before);
+}
+
 int main(int argc, char **argv)
 {
     char shm[] = "/dev/shm/dkvm-options-XXXXXX"; /* each step brings a note to disk */
@@ -405,12 +466,15 @@ int main(int argc, char **argv)
     g_test_add_func("/options/kill-guard", test_kill_guard);
     g_test_add_func("/options/kill-worker", test_kill_worker);
     g_test_add_func("/options/running", test_running);
+    g_test_add_func("/options/list-unreadable", test_list_unreadable);
     g_test_add_func("/options/in-pieces", test_in_pieces);
     g_test_add_func("/options/bar-plan", test_bar_plan);
     g_test_add_func("/options/bar-stays", test_bar_stays);
+    g_test_add_func("/options/bar-unreadable", test_bar_unreadable);
     g_test_add_func("/options/bar-no-room", test_bar_no_room);
     g_test_add_func("/options/reset-plan", test_reset_plan);
     g_test_add_func("/options/reset-stays", test_reset_stays);
+    g_test_add_func("/options/reset-unreadable", test_reset_unreadable);
     int failed = g_test_run();
 
     remove_tree(folder);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What 'dkvm-gpu plan' says of what is done when the guest runs, and what stands in the way. */
+#include "tests/unit/bad-read.h"
 #include "tests/unit/tuning-host.h"
 
 /* ---- plans ------------------------------------------------------------------------------ */
@@ -94,13 +95,31 @@ static void test_plan_governor(void)
     plan_says("", "no cpufreq policy");
 }
 
+/* One whose CPUs are all offline stands in nobody's way; what cannot be read does. */
+static void test_plan_offline(void)
+{
+    make_tuned_host();
+    put("/sys/devices/system/cpu/online", "0-5\n");
+    cannot_read("/cpufreq/policy6/", EBUSY, G_MAXUINT);
+    plan_says(PINNED, "cpufreq policies 2,4: performance instead of powersave");
+    plan_says(PINNED, "Nothing stands in the way.");
+    put(POLICY "6/affected_cpus", "\n"); /* older kernels */
+    cannot_read(NULL, 0, 0);
+    plan_says(PINNED, "cpufreq policies 2,4: performance instead of powersave");
+    cannot_read("/cpufreq/policy6/affected_cpus", EIO, G_MAXUINT);
+    plan_says(PINNED, "policy6/affected_cpus: Input/output error");
+    cannot_read("/cpufreq/policy4/scaling_governor", EBUSY, G_MAXUINT); /* it went just now */
+    plan_says(PINNED, "policy4/scaling_governor: Device or resource busy");
+}
+
 int main(int argc, char **argv)
 {
     static const TuningTest tests[] = {{"plan", test_plan},
                                        {"plan-off", test_plan_off},
                                        {"plan-cpus", test_plan_cpus},
                                        {"plan-irqs", test_plan_irqs},
-                                       {"plan-governor", test_plan_governor}};
+                                       {"plan-governor", test_plan_governor},
+                                       {"plan-offline", test_plan_offline}};
 
     return run_tests(argc, argv, tests, G_N_ELEMENTS(tests));
 }

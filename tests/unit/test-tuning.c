@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "qemu-hook/commands.h"
+#include "tests/unit/bad-read.h"
 #include "tests/unit/tuning-host.h"
 
 /* ---- forth and back --------------------------------------------------------------------- */
@@ -249,6 +250,96 @@ static void test_foreign(void)
     g_assert_false(g_file_test(gone, G_FILE_TEST_EXISTS));
 }
 
+/* The CPUs of a policy are offline when the VM has ended: it is tried and said, and all the rest is
+ * given back and closed; what the kernel keeps for them is not ours to change now. */
+static void test_offline(void)
+{
+    make_tuned_host();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover));
+    run(handover);
+    cannot_read("/cpufreq/policy2/", EBUSY, G_MAXUINT);
+    put("/refuse", "policy2/scaling_governor");
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_assert_cmpint(handover->phase, ==, DKVM_PHASE_CLOSED);
+    g_test_message("%s", handover->problems->str);
+    g_assert_nonnull(strstr(handover->problems->str, "governor of 2 cannot be set back"));
+    g_assert_nonnull(strstr(handover->problems->str, "epp of 2 cannot be set back"));
+    g_assert_nonnull(
+        strstr(handover->problems->str, "write 'powersave' to " POLICY "2/scaling_governor"));
+    is_now(POLICY "4/scaling_governor", "powersave");
+    is_now(POLICY "6/scaling_governor", "powersave");
+    is_now(POLICY "4/energy_performance_preference", "balance_performance");
+    is_now("/proc/irq/8/smp_affinity_list", "0-7");
+    cannot_read(NULL, 0, 0);
+    is_now(POLICY "2/scaling_governor", "performance");
+}
+
+/* They come online while that is tried. */
+static void test_offline_until_tried(void)
+{
+    make_tuned_host();
+    g_autofree char *before = picture_before();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover));
+    run(handover);
+    cannot_read("/cpufreq/policy2/", EBUSY, G_MAXUINT);
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    g_assert_cmpstr(handover->problems->str, ==, "");
+    cannot_read(NULL, 0, 0);
+    g_autofree char *after = picture();
+    g_assert_cmpstr(after, ==, before);
+}
+
+/* They are while the guest starts, and come online later: it keeps what it had. */
+static void test_offline_at_start(void)
+{
+    make_tuned_host();
+    g_autofree char *before = picture_before();
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover));
+    cannot_read("/cpufreq/policy2/", EBUSY, G_MAXUINT);
+    run(handover);
+    cannot_read(NULL, 0, 0);
+    g_assert_null(action_of(handover, "governor", "2,4,6")->failure);
+    is_now(POLICY "2/scaling_governor", "powersave");
+    is_now(POLICY "4/scaling_governor", "performance");
+    give_back(handover, before);
+}
+
+/* What cannot be read is not gone: the next attempt gives it back. */
+static void test_unreadable(void)
+{
+    static const struct {
+        const char *file, *problem;
+    } cases[] = {
+        {"/cpufreq/policy4/", "policy4/scaling_governor cannot be read: Cannot allocate memory"},
+        {"/cpufreq/policy", "how governor of 2,4,6 is now cannot be read"},
+        {"/irq/9/", "/proc/irq/9/smp_affinity_list cannot be read"},
+        {"/irq/24/", "how irq of 24 is now cannot be read"},
+        {"/default_smp_affinity", "how irq-default of default_smp_affinity is now cannot be read"}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        make_tuned_host();
+        g_autofree char *before = picture_before();
+        g_autoptr(DkvmHandover) handover = must_load();
+
+        g_test_message("%s", cases[i].file);
+        g_assert_true(prepare(handover));
+        run(handover);
+        cannot_read(cases[i].file, ENOMEM, G_MAXUINT);
+        g_assert_false(dkvm_handover_restore(handover, "test"));
+        g_assert_nonnull(strstr(handover->problems->str, cases[i].problem));
+        cannot_read(NULL, 0, 0);
+        is_now(POLICY "0/scaling_governor", "powersave");
+        is_now("/proc/irq/8/smp_affinity_list", "0-7");
+        give_back(handover, before);
+    }
+}
+
 /* systemd that cannot be asked has not forgotten what it was told. */
 static void test_systemd_away(void)
 {
@@ -359,6 +450,10 @@ int main(int argc, char **argv)
                                        {"refused", test_refused},
                                        {"changed-before", test_changed_before},
                                        {"foreign", test_foreign},
+                                       {"offline", test_offline},
+                                       {"offline-until-tried", test_offline_until_tried},
+                                       {"offline-at-start", test_offline_at_start},
+                                       {"unreadable", test_unreadable},
                                        {"systemd-away", test_systemd_away},
                                        {"systemd-away-at-start", test_systemd_away_at_start},
                                        {"qemu-inside", test_qemu_inside},
