@@ -165,19 +165,35 @@ char *dkvm_driver_of(const DkvmHandover *handover, const char *bdf)
     return dkvm_look_link(driver);
 }
 
+/* The folder that FULL is to appear in, or that which that one is to appear in, and so on: udev
+ * makes /dev/dri/by-path anew with the first card. */
+static void watch_nearest(int watch, const char *full)
+{
+    g_autofree char *folder = g_path_get_dirname(full);
+
+    while (inotify_add_watch(watch, folder,
+                             IN_CREATE | IN_MOVED_TO | IN_ATTRIB | IN_DELETE | IN_MOVED_FROM) < 0 &&
+           strcmp(folder, "/") != 0 && strcmp(folder, ".") != 0) {
+        char *above = g_path_get_dirname(folder);
+
+        g_free(folder);
+        folder = above;
+    }
+}
+
 static gboolean wait_for(const char *path, gboolean there, guint milliseconds)
 {
-    g_autofree char *full = dkvm_path(path), *folder = g_path_get_dirname(full);
+    g_autofree char *full = dkvm_path(path);
     gint64 end = g_get_monotonic_time() + (gint64)milliseconds * 1000;
     int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    gboolean is_so = FALSE;
+    gboolean is_so;
     char events[4096];
 
-    /* Where the folder is not there yet either, only the end of the time is waited for. */
-    if (watch >= 0)
-        (void)inotify_add_watch(watch, folder,
-                                IN_CREATE | IN_MOVED_TO | IN_ATTRIB | IN_DELETE | IN_MOVED_FROM);
-    while (!(is_so = (access(full, F_OK) == 0) == there)) {
+    for (;;) {
+        watch_nearest(watch, full); /* before the look: nothing comes between unseen */
+        is_so = (access(full, F_OK) == 0) == there;
+        if (is_so)
+            break;
         gint64 left = (end - g_get_monotonic_time()) / 1000;
         struct pollfd one = {.fd = watch, .events = POLLIN};
 

@@ -86,6 +86,18 @@ static void check_rescue(DkvmPlan *plan)
     }
 }
 
+/* Another one that libvirt takes for this VM moves by itself. */
+static gboolean is_left(const DkvmPlan *plan, const DkvmDevice *device)
+{
+    for (guint i = 0; i < plan->wants->devices->len; i++) {
+        const DkvmWanted *one = &g_array_index(plan->wants->devices, DkvmWanted, i);
+
+        if (one->left && dkvm_host_device(plan->host, &one->bdf) == device)
+            return TRUE;
+    }
+    return FALSE;
+}
+
 /* A function or disk that libvirt takes by itself cannot share a group with what would have to be
  * moved by us, or by nobody. */
 static void check_left(DkvmPlan *plan)
@@ -98,7 +110,7 @@ static void check_left(DkvmPlan *plan)
              k++) {
             const DkvmDevice *sibling = g_ptr_array_index(device->group->devices, k);
 
-            if (sibling == device || dkvm_device_is_bridge(sibling) ||
+            if (dkvm_device_is_bridge(sibling) || is_left(plan, sibling) ||
                 dkvm_driver_lets_go(sibling->driver))
                 continue;
             dkvm_plan_refuse(plan,
@@ -176,14 +188,19 @@ static void check_created(DkvmPlan *plan, const Users *users)
                     (users->others->len > 0 && plan->config->holders_terminate);
 
     if (ends && (plan->wants->patchable || !dkvm_is_defined(plan->wants)))
-        dkvm_plan_refuse(plan, "Finish creating it without the GPU, then add the GPU and start it.",
+        dkvm_plan_refuse(plan,
+                         dkvm_is_defined(plan->wants)
+                             ? "Finish creating it without the GPU, then add the GPU and start it. "
+                               "If it is finished, patch it first: dkvm-patch."
+                             : "Finish creating it without the GPU, then add the GPU and start it.",
                          "VM %s is still being created.", plan->wants->name);
 }
 
 static void check_blocker(DkvmPlan *plan, const Users *users)
 {
-    g_autofree char *blocker =
-        users->desktop->len > 0 && plan->config->desktop_stop ? dkvm_bus_blocker("shutdown") : NULL;
+    gboolean ends = (users->desktop->len > 0 && plan->config->desktop_stop) ||
+                    (users->others->len > 0 && plan->config->holders_terminate);
+    g_autofree char *blocker = ends ? dkvm_bus_blocker("shutdown") : NULL;
 
     if (blocker)
         dkvm_plan_refuse(plan, "Let it finish first.",
@@ -215,6 +232,30 @@ static void check_holders(DkvmPlan *plan)
     judge_users(plan, &sorted);
     check_created(plan, &sorted);
     check_blocker(plan, &sorted);
+}
+
+/* What will be written is opened for it, and nothing written: a policy of SELinux, or a /sys that
+ * is mounted to be read only, says no here (selinux_file_open() asks for the permission to write),
+ * and not after the desktop was ended. */
+static void check_writable(DkvmPlan *plan)
+{
+    for (guint i = 0; geteuid() == 0 && i < plan->targets->len; i++) {
+        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+        g_autofree char *file =
+            g_strconcat("/sys/bus/pci/devices/", device->name, "/driver_override", NULL);
+        g_autofree char *path = dkvm_path(file);
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        if (fd >= 0)
+            (void)close(fd);
+        else if (errno == EACCES || errno == EPERM || errno == EROFS)
+            dkvm_plan_refuse(
+                plan,
+                "Let dkvm-gpu write there: with SELinux, 'ausearch -m avc -c dkvm-gpu' "
+                "shows what is denied and audit2allow(1) makes a module of it; else "
+                "see how /sys is mounted.",
+                "%s cannot be moved: %s: %s.", device->name, file, g_strerror(errno));
+    }
 }
 
 /* ---- the kernel ------------------------------------------------------------------------- */
@@ -298,6 +339,7 @@ void dkvm_preflight(DkvmPlan *plan)
     check_rescue(plan);
     check_left(plan);
     check_holders(plan);
+    check_writable(plan);
     dkvm_memory_check(plan);
     check_modules(plan);
     check_taint(plan);

@@ -48,6 +48,10 @@ static void plan_manager(DkvmPlan *plan)
         plan->config->desktop_stop && dkvm_bus_has_systemd() ? dkvm_display_manager() : NULL;
     const char *state = unit && desktop_holds(plan) ? dkvm_unit_state(unit) : DKVM_UNIT_DOWN;
 
+    if (plan->config->desktop_stop && !dkvm_bus_has_systemd() && desktop_holds(plan))
+        dkvm_plan_note(plan,
+                       "This host is not run by systemd: \"desktop = stop\" in dkvm.conf ends "
+                       "sessions and processes, but stops no display manager.");
     if (!state)
         dkvm_unit_refuse_silent(plan, unit);
     else if (g_str_equal(state, DKVM_UNIT_UP))

@@ -15,6 +15,7 @@
 #include "lib/error.h"
 #include "lib/paths.h"
 #include "qemu-hook/step.h"
+#include "qemu-hook/users.h"
 #include "udev/host-private.h"
 #include "udev/sysfs.h"
 
@@ -247,7 +248,22 @@ static gboolean apply(DkvmHandover *handover, const DkvmAction *action, GError *
 {
     g_autofree char *file = lock_file(action->target);
 
-    return dkvm_step_work(handover, action, DKVM_WORK_WRITE, file, "1", error);
+    if (!dkvm_step_work(handover, action, DKVM_WORK_WRITE, file, "1", error))
+        return FALSE;
+    g_autofree char *now = look(handover, action);
+
+    if (g_strcmp0(now, action->post) == 0)
+        return TRUE;
+    DkvmDevice device;
+
+    dkvm_handover_as_device(handover, action->target, NULL, &device);
+    g_autofree char *who = dkvm_users_text(&device);
+
+    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+                "nvidia's driver does not let go of %s: %s; end what uses it, and start the VM "
+                "again",
+                action->target, *who ? who : "it says that somebody uses it, and does not say who");
+    return FALSE;
 }
 
 /* With the driver away so is the file, and a driver that comes back begins unlocked. */

@@ -9,28 +9,47 @@
 #include "udev/holders.h"
 #include "udev/host-private.h"
 
+#define MAX_ALIASES 8
 #define CGROUP_MAX 4096
 #define SESSIONS "/run/systemd/sessions"
 
 /* ---- the desktop ------------------------------------------------------------------------ */
 
 /* The alias display-manager.service is a link to the unit that is one (systemd.special(7)). */
-char *dkvm_display_manager(void)
+/* What the file of UNIT leads to: another name, or UNIT itself; NULL: there is none. */
+static char *alias_of(const char *unit)
 {
     static const char *const folders[] = {"/etc/systemd/system", "/run/systemd/system",
                                           "/usr/lib/systemd/system", "/lib/systemd/system"};
 
     for (gsize i = 0; i < G_N_ELEMENTS(folders); i++) {
-        g_autofree char *path =
-            g_strconcat(dkvm_paths_root(), folders[i], "/display-manager.service", NULL);
+        g_autofree char *path = g_strconcat(dkvm_paths_root(), folders[i], "/", unit, NULL);
         g_autofree char *target = g_file_read_link(path, NULL);
 
         if (target && !g_str_equal(target, "/dev/null"))
             return g_path_get_basename(target);
         if (g_file_test(path, G_FILE_TEST_EXISTS))
-            return g_strdup("display-manager.service");
+            return g_strdup(unit);
     }
     return NULL;
+}
+
+/* Debian's gdm3 has two links: display-manager.service, gdm3.service, gdm.service. */
+char *dkvm_display_manager(void)
+{
+    char *unit = alias_of("display-manager.service");
+
+    for (int i = 0; unit && i < MAX_ALIASES; i++) {
+        char *next = alias_of(unit);
+
+        if (!next || g_str_equal(next, unit)) {
+            g_free(next);
+            break;
+        }
+        g_free(unit);
+        unit = next;
+    }
+    return unit;
 }
 
 /* As sd_session_get_type(3) reads it. */
@@ -83,7 +102,12 @@ static char *unit_of(pid_t pid)
     g_autofree char *file = g_strdup_printf("/proc/%d/cgroup", (int)pid);
     g_autofree char *text = dkvm_host_text(file, CGROUP_MAX);
     const char *path = text ? strstr(text, "0::") : NULL;
-    g_auto(GStrv) parts = g_strsplit(path ? path + 3 : "", "/", -1);
+
+    /* Without the unified hierarchy systemd has one of its own (cgroups(7)). */
+    if (!path && text)
+        path = strstr(text, ":name=systemd:");
+    g_auto(GStrv) lines = g_strsplit(path ? path : "", "\n", 2);
+    g_auto(GStrv) parts = g_strsplit(lines[0] ? lines[0] : "", "/", -1);
 
     for (char **part = parts; *part; part++) {
         (void)g_strchomp(*part);

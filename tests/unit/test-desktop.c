@@ -17,6 +17,7 @@ static void make_desktop(void)
     put_link("/etc/systemd/system/display-manager.service", "/lib/systemd/system/" MANAGER);
     put_unit(MANAGER, "active");
     put_holder("Xorg\n", "0::/system.slice/" MANAGER "\n");
+    put("/dev/dri/by-path/pci-0000:01:00.0-card", "");
     put("/etc/libvirt/qemu/mac.xml",
         "<domain type='kvm'><name>mac</name><uuid>" UUID "</uuid></domain>");
     put("/etc/dkvm/dkvm.conf", "[handoff]\ndesktop = stop\n");
