@@ -6,43 +6,20 @@
 
 #include "qemu-hook/channel.h"
 #include "qemu-hook/guardian.h"
+#include "tests/unit/kills.h"
 #include "tests/unit/tuning-host.h"
 
 /* ---- kills ------------------------------------------------------------------------------ */
 
-static const DkvmHandover *current;
-static guint32 kill_at;
-static gboolean kill_worker;
-
-static void appended(guint32 number)
+/* There, the guest runs, and back. */
+static void whole(DkvmHandover *handover)
 {
-    pid_t pid = kill_worker ? dkvm_worker_pid(current->worker) : getpid();
-
-    if (number == kill_at && pid > 1)
-        (void)kill(pid, SIGKILL);
-}
-
-/* TRUE if it was not killed. */
-static gboolean cycle(void)
-{
-    pid_t pid = fork();
-    int status = 0;
-
-    if (pid == 0) {
-        DkvmHandover *handover = must_load();
-
-        current = handover;
-        dkvm_journal_appended = appended;
-        if (prepare(handover)) {
-            (void)dkvm_handover_set_running(handover, getppid(), 1, NULL);
-            while (dkvm_handover_has_more(handover))
-                dkvm_handover_go_on(handover);
-        }
-        (void)dkvm_handover_restore(handover, "test");
-        _exit(0);
+    if (prepare(handover)) {
+        (void)dkvm_handover_set_running(handover, getppid(), 1, NULL);
+        while (dkvm_handover_has_more(handover))
+            dkvm_handover_go_on(handover);
     }
-    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-    return WIFEXITED(status);
+    (void)dkvm_handover_restore(handover, "test");
 }
 
 /* What the next guard does: it goes on if the guest runs, and gives back when that has ended. */
@@ -59,39 +36,35 @@ static void recover(void)
     g_assert_cmpstr(handover->problems->str, ==, "");
 }
 
-static void kill_everywhere(gboolean worker)
+static char *before_the_kills;
+
+static void recover_and_look(void)
+{
+    in_child((gconstpointer)recover);
+    g_autofree char *after = picture();
+
+    g_assert_cmpstr(after, ==, before_the_kills);
+}
+
+static guint kill_after_each_record(KillWhom whom)
 {
     make_tuned_host();
-    g_assert_true(cycle());
-    g_autofree char *before = picture();
-    guint killed = 0;
-    gboolean more = TRUE;
+    g_assert_cmpint(run_and_kill(whole, KILL_GUARD, 0), ==, KILLED_NOBODY);
+    before_the_kills = picture();
+    guint killed = kill_everywhere(whole, whom, recover_and_look);
 
-    for (guint32 i = 1; more; i++) {
-        kill_at = i;
-        kill_worker = worker;
-        gboolean lived = cycle();
-
-        killed += !lived;
-        kill_at = 0;
-        in_child(recover);
-        g_autofree char *after = picture();
-
-        g_assert_cmpstr(after, ==, before);
-        more = worker ? i < 115 : !lived;
-    }
-    g_test_message("killed at %u records", killed);
-    g_assert_true(worker ? killed == 0 : killed > 75);
+    g_clear_pointer(&before_the_kills, g_free);
+    return killed;
 }
 
 static void test_kill_guard(void)
 {
-    kill_everywhere(FALSE);
+    g_assert_cmpuint(kill_after_each_record(KILL_GUARD), >, 100);
 }
 
 static void test_kill_worker(void)
 {
-    kill_everywhere(TRUE);
+    g_assert_cmpuint(kill_after_each_record(KILL_WORKER), >, 80);
 }
 
 /* ---- the guard -------------------------------------------------------------------------- */
