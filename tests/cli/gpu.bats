@@ -111,6 +111,76 @@ our_worker() { # /proc/PID of the worker of this test's guard
     says 'part of the chipset'
 }
 
+interface() { # BUS SLOT FUNCTION: a network function that libvirt itself gives to the VM
+    printf "<interface type='hostdev' managed='yes'><source><address type='pci' domain='0x0' bus='0x%s' slot='0x%s' function='0x%s'/></source></interface>" "$@"
+}
+
+nvme() { # BUS SLOT FUNCTION: a disk
+    printf "<disk type='nvme' device='disk'><source type='pci' managed='yes' namespace='1'><address domain='0x0' bus='0x%s' slot='0x%s' function='0x%s'/></source><target dev='vda' bus='virtio'/></disk>" "$@"
+}
+
+# left BDF: nothing is done with it.
+left() {
+    sed -n '/^Steps/,/^$/p' out >steps
+    grep -q 'to vfio-pci' steps || fail 'nothing is planned at all'
+    ! grep -F "$1" steps || fail "$1 is libvirt's"
+}
+
+@test "plan: a network function of the VM (SR-IOV) is left to libvirt, unless a sibling would have to move" {
+    local vf=0000:18:08.2 sibling='126 18:08.4 0200 15b3:1018 MT27800 Family [ConnectX-5 Virtual Function] | physfn=0000:18:00.1 net=ens1f1v2'
+    domain "$(hostdev 03 00 0)" "$(interface 18 08 2)" >domain.xml
+    host server-sriov
+    gpu 0 plan --xml domain.xml
+    left "$vf"
+    rm -r "${DKVM_ROOT:?}"/{sys,proc}
+    host server-sriov "$sibling driver=vfio-pci"
+    gpu 0 plan --xml domain.xml
+    left "$vf"
+    rm -r "${DKVM_ROOT:?}"/{sys,proc}
+    host server-sriov "$sibling"
+    picture >before
+    gpu 1 plan --xml domain.xml
+    says "$vf, a network function or NVMe disk of the VM, shares group 126 with 0000:18:08.4, which would have to leave its driver mlx5_core."
+    hook 1 prepare
+    moans "$vf, a network function or NVMe disk of the VM, shares group 126 with 0000:18:08.4"
+    # It has to go as well if the VM wants it itself.
+    domain "$(hostdev 18 08 4)" "$(interface 18 08 2)" >domain.xml
+    gpu 1 plan --xml domain.xml
+    says "$vf, a network function or NVMe disk of the VM, shares group 126 with 0000:18:08.4"
+    picture >after
+    cmp before after
+    # A VM that has nothing but what libvirt gives it is none of ours.
+    domain "$(interface 18 08 2)" >domain.xml
+    hook 0 prepare
+    [ ! -s err ]
+    gpu 1 plan --xml domain.xml
+    says 'at its start nothing would be done'
+}
+
+@test "plan: an NVMe disk of the VM is left to libvirt, unless a sibling would have to move" {
+    local shared='9 08:00.0 0108 1b36:0010 QEMU NVM Express Controller | nvme=nvme9n1'
+    domain "$(hostdev 00 0b 0)" "$(nvme 01 00 0)" >domain.xml
+    host vm-q35-nvme
+    gpu 0 plan --xml domain.xml
+    left 0000:01:00.0
+    # In the group of the sound card.
+    rm -r "${DKVM_ROOT:?}"/{sys,proc}
+    host vm-q35-nvme "$shared"
+    gpu 0 plan --xml domain.xml
+    left 0000:01:00.0
+    domain "$(hostdev 00 0b 0)" "$(nvme 08 00 0)" >domain.xml
+    picture >before
+    gpu 1 plan --xml domain.xml
+    says '0000:08:00.0, a network function or NVMe disk of the VM, shares group 9 with 0000:00:0b.0, which would have to leave its driver snd_hda_intel.'
+    hook 1 prepare
+    moans '0000:08:00.0, a network function or NVMe disk of the VM, shares group 9 with 0000:00:0b.0'
+    domain "$(hostdev 02 00 0)" "$(nvme 08 00 0)" >domain.xml
+    gpu 1 plan --xml domain.xml
+    says '0000:08:00.0, a network function or NVMe disk of the VM, shares group 9 with 0000:00:0b.0'
+    picture >after
+    cmp before after
+}
+
 @test "plan: what a guest will make of the card: AMD's reset, no outputs" {
     host amd-x470-vega64
     domain "$(hostdev 2e 00 0)" >domain.xml
