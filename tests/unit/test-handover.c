@@ -347,7 +347,8 @@ static void test_owned(void)
     g_assert_true(g_str_has_prefix(after, before));
 }
 
-/* Another device at the address: the journal's values are not put into it. */
+/* Another device at the address: the journal's values are not put into it, and its neighbours come
+ * back. */
 static void test_exchanged(void)
 {
     GError *error = NULL;
@@ -357,10 +358,18 @@ static void test_exchanged(void)
 
     g_assert_true(prepare(handover, &error));
     put("/sys/devices/pci0000:00/0000:01:00.0/device", "0x2222\n");
+    g_autofree char *folder = at("/sys/devices/pci0000:00/0000:01:00.0");
+    g_autoptr(GString) before = g_string_new(NULL), after = g_string_new(NULL);
+
+    add_picture(before, folder);
+    g_assert_nonnull(strstr(before->str, "/driver ../../../bus/pci/drivers/vfio-pci"));
+    g_assert_nonnull(strstr(before->str, "/driver_override vfio-pci"));
     g_assert_true(dkvm_handover_restore(handover, "test"));
-    g_autofree char *gpu = at("/sys/devices/pci0000:00/0000:01:00.0/driver");
-    g_autofree char *link = g_file_read_link(gpu, NULL);
-    g_assert_cmpstr(link, ==, "../../../bus/pci/drivers/vfio-pci");
+    add_picture(after, folder);
+    g_assert_cmpstr(after->str, ==, before->str);
+    g_autofree char *sound = at("/sys/devices/pci0000:00/0000:01:00.1/driver");
+    g_autofree char *link = g_file_read_link(sound, NULL);
+    g_assert_cmpstr(link, ==, "../../../bus/pci/drivers/snd_hda_intel");
 }
 
 /* A journal of another boot is nothing. */

@@ -213,12 +213,53 @@ static void test_guard_is_busy(void)
     g_assert_cmpstr(after, ==, before);
 }
 
+/* Whether anybody holds logind's lock: then the FIFO of fake_inhibit() has a reader. */
+static gboolean is_inhibited(void)
+{
+    g_autofree char *fifo = at("/inhibits");
+    int fd = open(fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+}
+
+/* The lock goes with the guard, also where that is killed and its worker cannot be; the next guard
+ * takes another one. */
+static void test_guard_inhibits(void)
+{
+    make_tuned_host();
+    g_autofree char *domain = domain_with(PINNED);
+
+    show_process(getpid());
+    put("/slow", "policy2/scaling_governor");
+    pid_t guard = start_guard();
+    g_assert_false(is_inhibited());
+    g_autofree char *answer = tell("prepare", domain);
+    g_assert_cmpstr(answer, ==, "ok ");
+    g_assert_true(is_inhibited());
+    pid_t qemu = start_qemu();
+    show_group();
+    (void)tell("started", NULL);
+    becomes(POLICY "2/energy_performance_preference", "performance"); /* the slow write is next */
+    end_process(guard, SIGKILL);
+    g_assert_false(is_inhibited());
+    guard = start_guard();
+    (void)tell("look", NULL);
+    g_assert_true(is_inhibited());
+    end_process(qemu, SIGKILL);
+    (void)tell("release", NULL);
+    g_assert_cmpint(waitpid(guard, NULL, 0), ==, guard);
+    g_assert_false(is_inhibited());
+}
+
 int main(int argc, char **argv)
 {
     static const TuningTest tests[] = {{"kill-guard", test_kill_guard},
                                        {"kill-worker", test_kill_worker},
                                        {"guard", test_guard},
                                        {"guard-goes-on", test_guard_goes_on},
+                                       {"guard-inhibits", test_guard_inhibits},
                                        {"guard-is-busy", test_guard_is_busy},
                                        {"guard-missed-release", test_guard_missed_release},
                                        {"guard-old-release", test_guard_old_release}};
