@@ -78,6 +78,23 @@ our_worker() { # /proc/PID of the worker of this test's guard
     gpu 0 --version
 }
 
+@test "exit codes: --help and dkvm-gpu(8) say the same" {
+    gpu 0 --help
+    sed -n '/^Exit:/,$p' out | tr '\n' ' ' | sed 's/^Exit: //; s/\. See .*//; s/, \([0-9]\)/\n\1/g; s/ *$/\n/' >of-help
+    awk '$0 == "# EXIT STATUS" { on = 1; next } /^# / { on = 0 } on' "$TOP/qemu-hook/dkvm-gpu.8.scd" | tr '\n' ' ' |
+        sed 's/^ *//; s/\. *$//; s/; \([0-9]\)/\n\1/g; s/$/\n/' >of-man
+    diff -u of-help of-man
+    [ "$(cut -c 1 of-man | tr -d '\n')" = 0123456 ]
+    # Each of 3 to 6 for what it is said to be for; 5 needs a libvirt that is not there.
+    printf '<domain' >domain.xml
+    host intel-comet-lake-rx6600
+    gpu 3 plan --xml domain.xml
+    printf '[handoff]\ndesktop = perhaps\n' >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    gpu 3 plan --xml domain.xml
+    : >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    gpu 6 plan --xml nowhere.xml
+}
+
 @test "nothing is handed over: status, restore" {
     gpu 0 status
     says 'Nothing is handed over.'
