@@ -28,7 +28,9 @@ static const char usage_text[] =
     "                                    run by dkvm-hook, with the domain on standard input\n"
     "  dkvm-gpu --version, --help\n"
     "\n"
-    "Exit: 0 done, 1 refused, 2 usage, 4 a device is stuck until the host is started again.\n"
+    "Exit: 0 done, 1 refused, 2 usage, 3 the domain or the configuration is not valid,\n"
+    "4 a device is stuck until the host is started again, 5 libvirt cannot be asked,\n"
+    "6 a file cannot be read or written.\n"
     "See dkvm-gpu(8).\n";
 
 static int usage(const char *why)

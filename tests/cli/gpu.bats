@@ -78,6 +78,23 @@ our_worker() { # /proc/PID of the worker of this test's guard
     gpu 0 --version
 }
 
+@test "exit codes: --help and dkvm-gpu(8) say the same" {
+    gpu 0 --help
+    sed -n '/^Exit:/,$p' out | tr '\n' ' ' | sed 's/^Exit: //; s/\. See .*//; s/, \([0-9]\)/\n\1/g; s/ *$/\n/' >of-help
+    awk '$0 == "# EXIT STATUS" { on = 1; next } /^# / { on = 0 } on' "$TOP/qemu-hook/dkvm-gpu.8.scd" | tr '\n' ' ' |
+        sed 's/^ *//; s/\. *$//; s/; \([0-9]\)/\n\1/g; s/$/\n/' >of-man
+    diff -u of-help of-man
+    [ "$(cut -c 1 of-man | tr -d '\n')" = 0123456 ]
+    # Each of 3 to 6 for what it is said to be for; 5 needs a libvirt that is not there.
+    printf '<domain' >domain.xml
+    host intel-comet-lake-rx6600
+    gpu 3 plan --xml domain.xml
+    printf '[handoff]\ndesktop = perhaps\n' >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    gpu 3 plan --xml domain.xml
+    : >"$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    gpu 6 plan --xml nowhere.xml
+}
+
 @test "nothing is handed over: status, restore" {
     gpu 0 status
     says 'Nothing is handed over.'
@@ -109,6 +126,76 @@ our_worker() { # /proc/PID of the worker of this test's guard
     gpu 1 plan --xml domain.xml
     says 'This host has no device 0000:77:00.0'
     says 'part of the chipset'
+}
+
+interface() { # BUS SLOT FUNCTION: a network function that libvirt itself gives to the VM
+    printf "<interface type='hostdev' managed='yes'><source><address type='pci' domain='0x0' bus='0x%s' slot='0x%s' function='0x%s'/></source></interface>" "$@"
+}
+
+nvme() { # BUS SLOT FUNCTION: a disk
+    printf "<disk type='nvme' device='disk'><source type='pci' managed='yes' namespace='1'><address domain='0x0' bus='0x%s' slot='0x%s' function='0x%s'/></source><target dev='vda' bus='virtio'/></disk>" "$@"
+}
+
+# left BDF: nothing is done with it.
+left() {
+    sed -n '/^Steps/,/^$/p' out >steps
+    grep -q 'to vfio-pci' steps || fail 'nothing is planned at all'
+    ! grep -F "$1" steps || fail "$1 is libvirt's"
+}
+
+@test "plan: a network function of the VM (SR-IOV) is left to libvirt, unless a sibling would have to move" {
+    local vf=0000:18:08.2 sibling='126 18:08.4 0200 15b3:1018 MT27800 Family [ConnectX-5 Virtual Function] | physfn=0000:18:00.1 net=ens1f1v2'
+    domain "$(hostdev 03 00 0)" "$(interface 18 08 2)" >domain.xml
+    host server-sriov
+    gpu 0 plan --xml domain.xml
+    left "$vf"
+    rm -r "${DKVM_ROOT:?}"/{sys,proc}
+    host server-sriov "$sibling driver=vfio-pci"
+    gpu 0 plan --xml domain.xml
+    left "$vf"
+    rm -r "${DKVM_ROOT:?}"/{sys,proc}
+    host server-sriov "$sibling"
+    picture >before
+    gpu 1 plan --xml domain.xml
+    says "$vf, a network function or NVMe disk of the VM, shares group 126 with 0000:18:08.4, which would have to leave its driver mlx5_core."
+    hook 1 prepare
+    moans "$vf, a network function or NVMe disk of the VM, shares group 126 with 0000:18:08.4"
+    # It has to go as well if the VM wants it itself.
+    domain "$(hostdev 18 08 4)" "$(interface 18 08 2)" >domain.xml
+    gpu 1 plan --xml domain.xml
+    says "$vf, a network function or NVMe disk of the VM, shares group 126 with 0000:18:08.4"
+    picture >after
+    cmp before after
+    # A VM that has nothing but what libvirt gives it is none of ours.
+    domain "$(interface 18 08 2)" >domain.xml
+    hook 0 prepare
+    [ ! -s err ]
+    gpu 1 plan --xml domain.xml
+    says 'at its start nothing would be done'
+}
+
+@test "plan: an NVMe disk of the VM is left to libvirt, unless a sibling would have to move" {
+    local shared='9 08:00.0 0108 1b36:0010 QEMU NVM Express Controller | nvme=nvme9n1'
+    domain "$(hostdev 00 0b 0)" "$(nvme 01 00 0)" >domain.xml
+    host vm-q35-nvme
+    gpu 0 plan --xml domain.xml
+    left 0000:01:00.0
+    # In the group of the sound card.
+    rm -r "${DKVM_ROOT:?}"/{sys,proc}
+    host vm-q35-nvme "$shared"
+    gpu 0 plan --xml domain.xml
+    left 0000:01:00.0
+    domain "$(hostdev 00 0b 0)" "$(nvme 08 00 0)" >domain.xml
+    picture >before
+    gpu 1 plan --xml domain.xml
+    says '0000:08:00.0, a network function or NVMe disk of the VM, shares group 9 with 0000:00:0b.0, which would have to leave its driver snd_hda_intel.'
+    hook 1 prepare
+    moans '0000:08:00.0, a network function or NVMe disk of the VM, shares group 9 with 0000:00:0b.0'
+    domain "$(hostdev 02 00 0)" "$(nvme 08 00 0)" >domain.xml
+    gpu 1 plan --xml domain.xml
+    says '0000:08:00.0, a network function or NVMe disk of the VM, shares group 9 with 0000:00:0b.0'
+    picture >after
+    cmp before after
 }
 
 @test "plan: what a guest will make of the card: AMD's reset, no outputs" {
@@ -435,6 +522,9 @@ huge() { # SIZE DEVICE-XML: a domain of 8 GiB in huge pages of that size
     conf 'bar-size = smallest'
     gpu 0 plan --xml domain.xml
     ! grep -q 'let BAR' out || fail 'it has the smallest size'
+    # What there is to choose from is what dkvm-iommu shows.
+    "$BUILD/dkvm-iommu" 03:00.0 >out
+    says 'BAR 0: 256 MiB (can be up to 16 GiB)'
     conf 'reset-method = flr'
     gpu 1 plan --xml domain.xml
     says '0000:03:00.0 cannot be reset by flr; the kernel offers: bus.'

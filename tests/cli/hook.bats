@@ -32,6 +32,31 @@ hook() {
     hook names
 }
 
+# As hook, with the real dkvm-gpu and a host that has a GPU in 03:00.0, whose driver cannot be left.
+real() {
+    local tell=$DKVM_ROOT/etc/dkvm/pre.d/tell
+    rm -rf "$DKVM_ROOT"
+    "$TOP/tests/data/hosts/make-root" "$TOP/tests/data/hosts/intel-comet-lake-rx6600.host" "$DKVM_ROOT"
+    mkdir -p "$DKVM_ROOT/usr/sbin" "$DKVM_ROOT/sys/bus/pci/drivers/vfio-pci" "$DKVM_ROOT/proc/sys/kernel/random" "${tell%/*}"
+    echo b007 > "$DKVM_ROOT/proc/sys/kernel/random/boot_id"
+    printf '[handoff]\ndomains = all\n' > "$DKVM_ROOT/etc/dkvm/dkvm.conf"
+    # shellcheck disable=SC2016 # for the program
+    printf '#!/bin/sh\nprintf %%s "$DKVM_NAME" >"%s"\n' "$PWD/told" > "$tell"
+    chmod 755 "$tell"
+    chmod -R go-w "$DKVM_ROOT/etc"
+    cp "$(dirname "$DKVM")/dkvm-gpu" "$DKVM_ROOT/usr/sbin/dkvm-gpu"
+    # What the definitions of hook.py name is not there.
+    [ "$1" = real_names ] || rm "$DKVM_ROOT/sys/bus/pci/devices/0000:01:00.0"
+    hook "$1"
+}
+
+@test "names of strangers, before the real dkvm-gpu: no path, no shell, nothing is made" {
+    ! sanitized || skip 'the sanitizer opens files'
+    real real_names
+}
+
+@test "definitions of strangers, before the real dkvm-gpu: exit codes, nothing is made" { real real_definitions; }
+
 @test "each system call failing" {
     ! sanitized || skip 'the sanitizer calls them too'
     hook faults

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from xml.etree import ElementTree
 
 HOOK, INSTALLED = os.environ["HOOK"], os.environ["INSTALLED"]
 ROOT, TOP, SCRATCH = os.environ["DKVM_ROOT"], os.environ["TOP"], os.environ["SCRATCH"]
@@ -418,6 +419,169 @@ def test_definitions():
             raise Bad(f"{what}: {bad}") from None
         Run("restore", data).left()
     print(f"# {len(every)} definitions")
+
+
+# ---- strangers, before the real dkvm-gpu and its guard ------------------------------------------
+
+GPU_OF_TREE = HOSTDEV.replace("bus='0x01'", "bus='0x03'") # of the recorded host that hook.bats puts below DKVM_ROOT
+
+
+def tree():
+    """All that is below DKVM_ROOT, with what is in it."""
+    seen = {}
+    for folder, folders, files in os.walk(os.fsencode(ROOT)):
+        for name in folders + files:
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                seen[path] = os.readlink(path)
+            elif os.path.isdir(path):
+                seen[path] = None
+            else:
+                try:
+                    with open(path, "rb") as file:
+                        seen[path] = file.read()
+                except OSError as error: # a socket; one that is gone now
+                    seen[path] = error.errno
+    return seen
+
+
+def made_by(before, seconds=10):
+    """What differs from BEFORE, but for the folders that dkvm-gpu has for itself; its guard may need a moment to end."""
+    own = {os.fsencode(f"{ROOT}/{path}") for path in ("run", "run/dkvm", "run/dkvm/own", "var", "var/lib", "var/lib/dkvm")}
+    end = time.monotonic() + seconds
+    while True:
+        now = tree()
+        different = sorted(path for path in {*now, *before} if now.get(path, 0) != before.get(path, 0) and path not in own)
+        if not different or time.monotonic() > end:
+            return different
+        time.sleep(0.1)
+
+
+def is_xml(text):
+    """XML 1.0 has no word for other characters."""
+    return all(c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" for c in text)
+
+
+def as_xml(name):
+    """NAME as the text of an element; None if it cannot be one."""
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        return None
+    return "".join(f"&#{ord(c)};" if c in "\t\n\r<>&'\"" else c for c in text) if is_xml(text) else None
+
+
+def paragraph(run):
+    """Refused by dkvm-gpu itself: one line, nothing in it that moves a terminal."""
+    run.silent()
+    need(run.code == 1, f"{run.what}: exit {run.code}, not 1: {run.err[:300]!r}")
+    need(re.fullmatch(rb"dkvm: [^\x00-\x1f\x7f]{20,6000}\n", run.err), f"{run.what}: not one paragraph: {run.err[:400]!r}")
+
+
+def paths_of(log):
+    """(whether it makes, changes or removes something, path) of each call under strace."""
+    with open(log, errors="surrogateescape") as file:
+        for line in file:
+            call = re.search(r"^(?:\d+ +)?(\w+)\(", line)
+            if call and call.group(1) != "execve":
+                changes = "O_CREAT" in line or not re.match(r"open|stat|lstat|newfstatat|access|faccessat|readlink|chdir|inotify|statfs|statx|getcwd",
+                                                              call.group(1))
+                for path in re.findall(r'"((?:[^"\\]|\\.)*)"', line):
+                    yield changes, path
+
+
+def hand_over(name, xml, before, told):
+    """Refused in the middle: the GPU's driver has no file "unbind" here.  Then told, as libvirt goes on."""
+    data = domain(GPU_OF_TREE).replace(b"<name>mac</name>", f"<name>{xml}</name>".encode())
+    if os.path.exists(told):
+        os.unlink(told)
+    log = f"{SCRATCH}/real-trace"
+    prefix = ["/usr/bin/strace", "-f", "-qq", "-s", "4096", "-o", log, "-e", "trace=%file"] if b"PWNED" in name else []
+    run = Run("prepare", data, name, prefix=prefix)
+    paragraph(run)
+    different = made_by(before)
+    need(not different, f"{name[:80]!r}: made or changed: {different[:5]}")
+    if prefix:
+        paths = list(paths_of(log))
+        need(any(changes for changes, _ in paths) and len(paths) > 500, f"{name!r}: the guard was not seen")
+        need(not any("PWNED" in path for _, path in paths), f"{name!r}: a path with it: {[p for _, p in paths if 'PWNED' in p][:3]}")
+        bad = [path for changes, path in paths if changes and not path.startswith((f"{ROOT}/run/dkvm", f"{ROOT}/var/lib/dkvm", f"{ROOT}/run",
+               f"{ROOT}/var", f"{ROOT}/sys/", "/dev/null", "/proc/self/", told)) and path != "sock"]
+        need(not bad, f"{name!r}: changes {bad[:5]}")
+    for operation in TELL:
+        again = Run(operation, data, name).silent()
+        need(again.code == 0 and again.err == b"", f"{again.what}: exit {again.code}: {again.err[:200]!r}")
+    return run.err
+
+
+def test_real_names():
+    """Names, as argument and in the definition, before the guard, its journal and a program of pre.d."""
+    before, told, count_of_xml = tree(), f"{SCRATCH}/told", 0
+    folder = f"{SCRATCH}/empty"
+    os.makedirs(folder)
+    os.chdir(folder)
+    for name in names():
+        xml = as_xml(name)
+        err = hand_over(name, "mac" if xml is None else xml, before, told)
+        if not name.strip() and not os.path.exists(told):
+            continue # blank: refused as none, or a name like any other
+        if xml and len(name) <= 4096:
+            count_of_xml += 1
+            need(os.path.exists(told), f"{name!r}: pre.d was not reached: {err!r}")
+            with open(told, "rb") as file:
+                got = file.read()
+            need(got in (name, name.strip(b"\n")), f"{name!r}: DKVM_NAME is {got!r}")
+        elif xml is not None:
+            need(not os.path.exists(told), f"{name[:80]!r}: no name or a long one, and handed over")
+    need(not os.listdir(folder) and not os.path.exists("/PWNED") and not os.path.exists(f"{SCRATCH}/PWNED"), "a name was run")
+    need(count_of_xml >= 200, f"only {count_of_xml} names in definitions")
+    print(f"# {count_of_xml} names in definitions")
+
+
+def judge(data):
+    """(can be read, has a PCI device of the host) by another XML library; None where that does not know the encoding."""
+    try:
+        text = data.decode() # as libvirt's is
+    except UnicodeDecodeError:
+        return None
+    if "<!DOCTYPE" in text or "\0" in text or "<a>" * 65 in text: # 64 levels are the limit of lib/xml.h
+        return False, False
+    if re.match(r"<\?xml[^>]*encoding=.(?!utf-8)", text, re.I):
+        return None
+    try:
+        root = ElementTree.fromstring(data)
+    except ElementTree.ParseError as error:
+        return None if "encoding" in str(error) else (False, False)
+    except (ValueError, LookupError):
+        return None
+    if root.tag != "domain" or not root.findtext("name") or not root.findtext("uuid"):
+        return False, False
+    wanted = [one for one in root.findall("devices/hostdev") if one.get("type") == "pci" and one.get("mode", "subsystem") == "subsystem"]
+    if any(one.find("source/address") is None for one in wanted):
+        return False, False
+    return True, bool(wanted)
+
+
+def test_real_definitions():
+    """Definitions of strangers, before the real dkvm-gpu: exit codes as another XML library judges, nothing is made."""
+    before, codes = tree(), {}
+    every = list(definitions())
+    need(len(every) >= 200, f"only {len(every)} definitions")
+    for what, data, plain in every:
+        # dkvm-hook alone lets pass what is plain; of the files it is not known here whether they are.
+        known = (True, False) if plain else None if plain is None and not re.search(rb"hostdev[^>]*pci", data) else judge(data)
+        for operation in DECIDE + TELL:
+            run = Run(operation, data).silent()
+            wanted = 0 if operation in TELL else None if known is None else int(not known[0] or (known[1] and operation == "prepare"))
+            need(run.code in (0, 1) if wanted is None else run.code == wanted, f"{what}: {run.what}: exit {run.code}, not {wanted}: {run.err[:200]!r}")
+            if run.code == 1:
+                paragraph(run)
+            else:
+                need(run.err == b"", f"{what}: {run.what}: says {run.err[:200]!r}")
+            codes[operation, run.code] = codes.get((operation, run.code), 0) + 1
+    different = made_by(before)
+    need(not different, f"made or changed: {different[:5]}")
+    print(f"# {len(every)} definitions: prepare refuses {codes['prepare', 1]}, lets {codes['prepare', 0]} pass")
 
 
 def test_ordinary():

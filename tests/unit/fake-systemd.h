@@ -116,10 +116,13 @@ static void fake_set(const char *unit, GVariant *arguments)
     g_assert_true(g_file_set_contents(file, text->str, -1, NULL));
 }
 
+/* As logind does it: the lock is there as long as anybody has this end of the FIFO "inhibits". */
 static void fake_inhibit(GDBusMethodInvocation *call)
 {
-    const char *null = "/dev/null";
-    int fd = open(null, O_RDONLY | O_CLOEXEC);
+    g_autofree char *fifo = at("/inhibits");
+
+    (void)mkfifo(fifo, 0600);
+    int fd = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     g_autoptr(GUnixFDList) list = g_unix_fd_list_new_from_array(&fd, 1);
 
     g_dbus_method_invocation_return_value_with_unix_fd_list(call, g_variant_new("(h)", 0), list);

@@ -19,6 +19,7 @@
 #include "qemu-hook/step.h"
 #include "qemu-hook/users.h"
 #include "tests/unit/handover-host.h"
+#include "tests/unit/kills.h"
 
 #define OTHER "99999999-2222-3333-4444-555555555555"
 
@@ -50,40 +51,16 @@ static gboolean prepare(DkvmHandover *handover, GError **error)
     return hand_over(handover, domain, error);
 }
 
-static const DkvmHandover *current;
-static guint32 kill_at;
-static gboolean kill_worker;
-static guint32 highest;
-
-static void appended(guint32 number)
+static void there_and_back(DkvmHandover *handover)
 {
-    highest = number;
-    if (number != kill_at)
-        return;
-    pid_t pid = kill_worker ? dkvm_worker_pid(current->worker) : getpid();
-
-    if (pid > 1) /* the worker is made when it is first needed */
-        (void)kill(pid, SIGKILL);
+    (void)prepare(handover, NULL);
+    (void)dkvm_handover_restore(handover, "test");
 }
 
-/* Hands over and back in a process of its own; TRUE if it was not killed. */
-static gboolean cycle(gboolean back)
+/* In a process of its own, of which nothing is left in this one. */
+static void cycle(void)
 {
-    pid_t pid = fork();
-    int status = 0;
-
-    if (pid == 0) {
-        DkvmHandover *handover = must_load();
-
-        current = handover;
-        dkvm_journal_appended = appended;
-        gboolean ok = prepare(handover, NULL);
-        if (back || !ok)
-            (void)dkvm_handover_restore(handover, "test");
-        _exit(0);
-    }
-    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-    return WIFEXITED(status);
+    g_assert_cmpint(run_and_kill(there_and_back, KILL_GUARD, 0), ==, KILLED_NOBODY);
 }
 
 /* What the next guard does. */
@@ -252,55 +229,45 @@ static void put_program(const char *path)
     g_assert_cmpint(chmod(full, 0755), ==, 0);
 }
 
-/* Killed after each record, then recovered: the picture is the one before. */
-static void kill_everywhere(gboolean worker)
+static char *picture_before;
+
+/* Recovered, the host is as before. */
+static void recover_and_look(void)
+{
+    recover();
+    g_autofree char *after = picture();
+
+    g_assert_cmpstr(after, ==, picture_before);
+}
+
+static guint kill_after_each_record(KillWhom whom)
 {
     make_host();
     put_program("/etc/dkvm/pre.d/one");
     put_program("/etc/dkvm/post.d/one");
-    kill_at = 0;
-    g_assert_true(cycle(TRUE));
-    g_autofree char *before = picture();
-    guint count = 0, killed = 0;
-    gboolean more = TRUE;
+    cycle();
+    picture_before = picture();
+    guint killed = kill_everywhere(there_and_back, whom, recover_and_look);
 
-    for (kill_at = 1; more; kill_at++) {
-        kill_worker = worker;
-        gboolean lived = cycle(TRUE);
-
-        killed += !lived;
-        kill_worker = FALSE;
-        guint32 here = kill_at;
-
-        kill_at = 0;
-        recover();
-        kill_at = here;
-        g_autofree char *after = picture();
-
-        g_assert_cmpstr(after, ==, before);
-        count++;
-        more = worker ? kill_at < 80 : !lived;
-    }
-    kill_at = 0;
-    g_test_message("killed the %s after each of %u records", worker ? "worker" : "guard", count);
-    g_assert_cmpuint(worker ? count : killed, >, 30);
+    g_clear_pointer(&picture_before, g_free);
+    return killed;
 }
 
 static void test_kill_guard(void)
 {
-    kill_everywhere(FALSE);
+    g_assert_cmpuint(kill_after_each_record(KILL_GUARD), >, 60);
 }
 
 static void test_kill_worker(void)
 {
-    kill_everywhere(TRUE);
+    g_assert_cmpuint(kill_after_each_record(KILL_WORKER), >, 45);
 }
 
 /* Every write of prepare fails in turn, with an error or without effect: rolled back. */
 static void fail_everywhere(int cause, gboolean silent)
 {
     make_host();
-    g_assert_true(cycle(TRUE));
+    cycle();
     g_autofree char *before = picture();
     guint failures = 0, late = 0;
 
@@ -380,7 +347,8 @@ static void test_owned(void)
     g_assert_true(g_str_has_prefix(after, before));
 }
 
-/* Another device at the address: the journal's values are not put into it. */
+/* Another device at the address: the journal's values are not put into it, and its neighbours come
+ * back. */
 static void test_exchanged(void)
 {
     GError *error = NULL;
@@ -390,10 +358,18 @@ static void test_exchanged(void)
 
     g_assert_true(prepare(handover, &error));
     put("/sys/devices/pci0000:00/0000:01:00.0/device", "0x2222\n");
+    g_autofree char *folder = at("/sys/devices/pci0000:00/0000:01:00.0");
+    g_autoptr(GString) before = g_string_new(NULL), after = g_string_new(NULL);
+
+    add_picture(before, folder);
+    g_assert_nonnull(strstr(before->str, "/driver ../../../bus/pci/drivers/vfio-pci"));
+    g_assert_nonnull(strstr(before->str, "/driver_override vfio-pci"));
     g_assert_true(dkvm_handover_restore(handover, "test"));
-    g_autofree char *gpu = at("/sys/devices/pci0000:00/0000:01:00.0/driver");
-    g_autofree char *link = g_file_read_link(gpu, NULL);
-    g_assert_cmpstr(link, ==, "../../../bus/pci/drivers/vfio-pci");
+    add_picture(after, folder);
+    g_assert_cmpstr(after->str, ==, before->str);
+    g_autofree char *sound = at("/sys/devices/pci0000:00/0000:01:00.1/driver");
+    g_autofree char *link = g_file_read_link(sound, NULL);
+    g_assert_cmpstr(link, ==, "../../../bus/pci/drivers/snd_hda_intel");
 }
 
 /* A journal of another boot is nothing. */
@@ -419,7 +395,7 @@ static void test_late(void)
     GError *error = NULL;
 
     make_host();
-    g_assert_true(cycle(TRUE));
+    cycle();
     g_autofree char *before = picture();
     g_autoptr(DkvmHandover) handover = must_load();
 

@@ -7,6 +7,7 @@
 #include "qemu-hook/plan.h"
 #include "qemu-hook/rundir.h"
 #include "tests/unit/bad-read.h"
+#include "tests/unit/kills.h"
 #include "tests/unit/pages-host.h"
 
 #define GPU "/sys/devices/pci0000:00/0000:01:00.0"
@@ -157,74 +158,43 @@ static void test_off(void)
 
 /* ---- killed ----------------------------------------------------------------------------- */
 
-static const DkvmHandover *current;
-static guint32 kill_at;
-static gboolean kill_worker;
-
-static void appended(guint32 number)
+static void there_and_back(DkvmHandover *handover)
 {
-    if (number != kill_at)
-        return;
-    pid_t pid = kill_worker ? dkvm_worker_pid(current->worker) : getpid();
-
-    if (pid > 1)
-        (void)kill(pid, SIGKILL);
+    (void)prepare(handover, NULL);
+    (void)dkvm_handover_restore(handover, "test");
 }
 
-/* There and back in a process of its own; TRUE if it was not killed. */
-static gboolean cycle(guint32 number)
-{
-    pid_t pid = fork();
-    int status = 0;
+static char *state_before;
 
-    if (pid == 0) {
-        DkvmHandover *handover = must_load();
-
-        current = handover;
-        kill_at = number;
-        dkvm_journal_appended = appended;
-        (void)prepare(handover, NULL);
-        (void)dkvm_handover_restore(handover, "test");
-        _exit(0);
-    }
-    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-    return WIFEXITED(status);
-}
-
-static void recover(void)
+/* What the next guard does; then all is as before. */
+static void recover_and_look(void)
 {
     g_autoptr(DkvmHandover) handover = must_load();
 
     assert_back(handover);
+    g_autofree char *after = state();
+
+    g_assert_cmpstr(after, ==, state_before);
 }
 
-static void kill_everywhere(gboolean worker, guint32 last)
+static guint kill_after_each_record(KillWhom whom)
 {
-    gboolean lived = FALSE;
-    guint32 number = 1;
-
     make_options(ALL);
-    g_autofree char *before = state();
-    kill_worker = worker;
-    for (; worker ? number < last : !lived; number++) {
-        lived = cycle(number);
-        recover();
-        g_autofree char *after = state();
+    state_before = state();
+    guint killed = kill_everywhere(there_and_back, whom, recover_and_look);
 
-        g_test_message("record %u", number);
-        g_assert_cmpstr(after, ==, before);
-    }
-    g_assert_cmpuint(number, >=, last);
+    g_clear_pointer(&state_before, g_free);
+    return killed;
 }
 
 static void test_kill_guard(void)
 {
-    kill_everywhere(FALSE, 60);
+    g_assert_cmpuint(kill_after_each_record(KILL_GUARD), >, 65);
 }
 
 static void test_kill_worker(void)
 {
-    kill_everywhere(TRUE, 75);
+    g_assert_cmpuint(kill_after_each_record(KILL_WORKER), >, 55);
 }
 
 /* ---- others on the host ----------------------------------------------------------------- */

@@ -1,48 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is done when the guest runs: guard and worker killed after every journal record, and the
  * guard's own loop. */
-#include <poll.h>
-#include <sys/mman.h>
-
-#include "qemu-hook/channel.h"
-#include "qemu-hook/guardian.h"
+#include "tests/unit/guard-run.h"
+#include "tests/unit/kills.h"
 #include "tests/unit/tuning-host.h"
 
 /* ---- kills ------------------------------------------------------------------------------ */
 
-static const DkvmHandover *current;
-static guint32 kill_at;
-static gboolean kill_worker;
-
-static void appended(guint32 number)
+/* There, the guest runs, and back. */
+static void whole(DkvmHandover *handover)
 {
-    pid_t pid = kill_worker ? dkvm_worker_pid(current->worker) : getpid();
-
-    if (number == kill_at && pid > 1)
-        (void)kill(pid, SIGKILL);
-}
-
-/* TRUE if it was not killed. */
-static gboolean cycle(void)
-{
-    pid_t pid = fork();
-    int status = 0;
-
-    if (pid == 0) {
-        DkvmHandover *handover = must_load();
-
-        current = handover;
-        dkvm_journal_appended = appended;
-        if (prepare(handover)) {
-            (void)dkvm_handover_set_running(handover, getppid(), 1, NULL);
-            while (dkvm_handover_has_more(handover))
-                dkvm_handover_go_on(handover);
-        }
-        (void)dkvm_handover_restore(handover, "test");
-        _exit(0);
+    if (prepare(handover)) {
+        (void)dkvm_handover_set_running(handover, getppid(), 1, NULL);
+        while (dkvm_handover_has_more(handover))
+            dkvm_handover_go_on(handover);
     }
-    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-    return WIFEXITED(status);
+    (void)dkvm_handover_restore(handover, "test");
 }
 
 /* What the next guard does: it goes on if the guest runs, and gives back when that has ended. */
@@ -59,147 +32,38 @@ static void recover(void)
     g_assert_cmpstr(handover->problems->str, ==, "");
 }
 
-static void kill_everywhere(gboolean worker)
+static char *before_the_kills;
+
+static void recover_and_look(void)
+{
+    in_child((gconstpointer)recover);
+    g_autofree char *after = picture();
+
+    g_assert_cmpstr(after, ==, before_the_kills);
+}
+
+static guint kill_after_each_record(KillWhom whom)
 {
     make_tuned_host();
-    g_assert_true(cycle());
-    g_autofree char *before = picture();
-    guint killed = 0;
-    gboolean more = TRUE;
+    g_assert_cmpint(run_and_kill(whole, KILL_GUARD, 0), ==, KILLED_NOBODY);
+    before_the_kills = picture();
+    guint killed = kill_everywhere(whole, whom, recover_and_look);
 
-    for (guint32 i = 1; more; i++) {
-        kill_at = i;
-        kill_worker = worker;
-        gboolean lived = cycle();
-
-        killed += !lived;
-        kill_at = 0;
-        in_child(recover);
-        g_autofree char *after = picture();
-
-        g_assert_cmpstr(after, ==, before);
-        more = worker ? i < 115 : !lived;
-    }
-    g_test_message("killed at %u records", killed);
-    g_assert_true(worker ? killed == 0 : killed > 75);
+    g_clear_pointer(&before_the_kills, g_free);
+    return killed;
 }
 
 static void test_kill_guard(void)
 {
-    kill_everywhere(FALSE);
+    g_assert_cmpuint(kill_after_each_record(KILL_GUARD), >, 100);
 }
 
 static void test_kill_worker(void)
 {
-    kill_everywhere(TRUE);
+    g_assert_cmpuint(kill_after_each_record(KILL_WORKER), >, 80);
 }
 
 /* ---- the guard -------------------------------------------------------------------------- */
-
-static void show_process(pid_t pid)
-{
-    g_autofree char *stat = g_strdup_printf("/proc/%d/stat", (int)pid);
-    g_autofree char *real = NULL;
-
-    g_assert_true(g_file_get_contents(stat, &real, NULL, NULL));
-    put(stat, real);
-}
-
-static pid_t start_guard(void)
-{
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        _exit(dkvm_guardian_run(UUID));
-    }
-    return pid;
-}
-
-/* Tells the guard WORD; with XML also waits for its answer. */
-static char *tell(const char *word, const char *xml)
-{
-    g_autofree char *message = g_strdup_printf("%s %d %" G_GUINT64_FORMAT, word, (int)getpid(),
-                                               dkvm_process_start(getpid()));
-    gint64 end = g_get_monotonic_time() + 5 * G_USEC_PER_SEC;
-    int fd = -1, channel;
-
-    do { /* until it listens */
-        channel = dkvm_channel_connect(UUID);
-        (void)poll(NULL, 0, channel < 0 ? 5 : 0);
-    } while (channel < 0 && g_get_monotonic_time() < end);
-    g_assert_cmpint(channel, >=, 0);
-    if (xml) {
-        fd = memfd_create("xml", MFD_CLOEXEC);
-        g_assert_cmpint(write(fd, xml, strlen(xml)), ==, (gssize)strlen(xml));
-    }
-    g_assert_true(dkvm_channel_send(channel, message, fd));
-    g_autofree char *accepted = dkvm_channel_receive(channel, 20000, NULL);
-
-    g_assert_cmpstr(accepted, ==, "accepted");
-    char *answer = xml ? dkvm_channel_receive(channel, 20000, NULL) : NULL;
-
-    (void)close(channel);
-    return answer;
-}
-
-/* Waits for FILE to have TEXT. */
-static void becomes(const char *path, const char *text)
-{
-    g_autofree char *file = at(path);
-    gint64 end = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
-
-    for (;;) {
-        g_autofree char *now = read_word(file);
-
-        if (g_str_equal(now, text))
-            return;
-        if (g_get_monotonic_time() > end)
-            g_assert_cmpstr(now, ==, text);
-        (void)poll(NULL, 0, 5);
-    }
-}
-
-/* From now on the group's node can be held; before that nobody may, or nothing is handed over. */
-static void show_group(void)
-{
-    put_link("/dev/vfio/11", "/dev/null");
-}
-
-static void hide_group(void)
-{
-    g_autofree char *node = at("/dev/vfio/11");
-
-    (void)unlink(node); /* not /dev/null itself */
-    put("/dev/vfio/11", "");
-}
-
-/* A process that has the group's node open. */
-static pid_t start_qemu(void)
-{
-    pid_t pid = fork();
-    g_autofree char *group = at("/dev/vfio/11");
-
-    if (pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        for (;;)
-            (void)pause();
-    }
-    g_autofree char *fd = g_strdup_printf("/proc/%d/fd/5", (int)pid);
-
-    put_link(fd, group);
-    show_process(pid);
-    return pid;
-}
-
-static void end_process(pid_t pid, int number)
-{
-    g_autofree char *folder = g_strdup_printf("%s/proc/%d", root, (int)pid);
-
-    g_assert_cmpint(kill(pid, number), ==, 0);
-    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
-    remove_tree(folder);
-}
 
 /* The whole life: nothing before "started", all after it, "started" answers at once, a guard that
  * is killed in the middle is followed by one that goes on, all back after the release. */
@@ -349,12 +213,53 @@ static void test_guard_is_busy(void)
     g_assert_cmpstr(after, ==, before);
 }
 
+/* Whether anybody holds logind's lock: then the FIFO of fake_inhibit() has a reader. */
+static gboolean is_inhibited(void)
+{
+    g_autofree char *fifo = at("/inhibits");
+    int fd = open(fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+}
+
+/* The lock goes with the guard, also where that is killed and its worker cannot be; the next guard
+ * takes another one. */
+static void test_guard_inhibits(void)
+{
+    make_tuned_host();
+    g_autofree char *domain = domain_with(PINNED);
+
+    show_process(getpid());
+    put("/slow", "policy2/scaling_governor");
+    pid_t guard = start_guard();
+    g_assert_false(is_inhibited());
+    g_autofree char *answer = tell("prepare", domain);
+    g_assert_cmpstr(answer, ==, "ok ");
+    g_assert_true(is_inhibited());
+    pid_t qemu = start_qemu();
+    show_group();
+    (void)tell("started", NULL);
+    becomes(POLICY "2/energy_performance_preference", "performance"); /* the slow write is next */
+    end_process(guard, SIGKILL);
+    g_assert_false(is_inhibited());
+    guard = start_guard();
+    (void)tell("look", NULL);
+    g_assert_true(is_inhibited());
+    end_process(qemu, SIGKILL);
+    (void)tell("release", NULL);
+    g_assert_cmpint(waitpid(guard, NULL, 0), ==, guard);
+    g_assert_false(is_inhibited());
+}
+
 int main(int argc, char **argv)
 {
     static const TuningTest tests[] = {{"kill-guard", test_kill_guard},
                                        {"kill-worker", test_kill_worker},
                                        {"guard", test_guard},
                                        {"guard-goes-on", test_guard_goes_on},
+                                       {"guard-inhibits", test_guard_inhibits},
                                        {"guard-is-busy", test_guard_is_busy},
                                        {"guard-missed-release", test_guard_missed_release},
                                        {"guard-old-release", test_guard_old_release}};
