@@ -286,7 +286,7 @@ class Host:
                 took = stamp - begin
                 if not late and parts == snapshot.PARTS:
                     break
-                need(took <= seconds, f"not in {seconds:.0f} s: all is as before")
+                need(took <= seconds, f"not in {seconds:.0f} s (it is {took:.1f} s now): all is as before")
                 parts = parts if not parts and late else late or snapshot.PARTS
                 time.sleep(0.1 if late else 0)
             need(took <= seconds, f"as before only after {took:.1f} s (at most {seconds:.0f} s)")
