@@ -66,10 +66,10 @@ ExecStart=/bin/sh -c 'until [ -e {node} ]; do sleep 0.2; done; exec /rig/hold $(
 
 
 def session():
-    """A service that logs in is moved to a session of logind.  Type=simple: of a process that is moved away systemd does
-    not hear that it was executed.  Without the manager of its user, whose coming and going takes long here."""
-    host.write("/etc/pam.d/rig", "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session")) +
-               "session required pam_systemd.so\n")
+    """A service that logs in is moved to a session of logind.  Type=simple: of a process that is moved away systemd
+    does not hear that it was executed.  Without the manager of its user, whose coming and going takes long here."""
+    permit = "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session"))
+    host.write("/etc/pam.d/rig", permit + "session required pam_systemd.so\n")
     host.write(f"{UNITS}/{SESSION}", f"""[Unit]
 StartLimitIntervalSec=0
 [Service]
@@ -153,7 +153,7 @@ class Killer:
 
 
 def kinds(records):
-    """[(kind, step)]: "INTENT-unbind", "UNDO-unbind", "RUNNING": of a record that names an action by its number, too."""
+    """[(kind, step)]: "INTENT-unbind", "UNDO-unbind", "RUNNING": also of a record that has an action's number only."""
     steps, found = {}, []
     for number, text, _ in records:
         words = text.split()
