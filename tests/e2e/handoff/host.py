@@ -2,6 +2,7 @@
 """In the guest of the hand-over tests: the host whose devices are handed over, seen through virsh and /sys."""
 import glob
 import os
+import re
 import signal
 import subprocess
 import time
@@ -241,40 +242,66 @@ def neighbours():
         os.chmod(f"{HOOKS}/{who}", 0o755)
 
 
-def quiet():
-    lines = snapshot.take()
-    return [] if any(" = activating " in line or " = deactivating " in line for line in lines) else lines
+def on_their_way(lines):
+    return [line for line in lines if " = activating " in line or " = deactivating " in line]
 
 
 class Host:
-    """What the host was, to be compared with what it is."""
+    """What the host was, to be compared with what it is; lines that BUT (a regular expression) matches are not."""
 
-    def __init__(self):
+    def __init__(self, but=""):
         self.slowest = 0.0
-        self.before = wait(quiet, 60, "no unit is on its way up or down")
+        self.but = re.compile(but or r"\Z.")
+        self.parts = {}
+        end = time.monotonic() + 60
+        while not self.parts or on_their_way(self.before):
+            need(time.monotonic() < end, "not in 60 s: no unit is on its way up or down")
+            self.parts = {part: snapshot.take(part) for part in snapshot.PARTS}
+            self.before = [line for lines in self.parts.values() for line in lines]
 
-    def quickly(self):
+    def compared(self, changes, told=False):
+        """Without what is not compared; TOLD: the next login may be told of it."""
+        return [line for line in changes
+                if not self.but.match(line[2:]) and not (told and line.startswith("+ motd."))]
+
+    def quickly(self, told=False):
         """What changes first and last, without asking systemd."""
-        lines = [f"{k} = {v}" for part in (snapshot.ours,) for k, v in part()]
+        lines = [f"{k} = {v}" for k, v in snapshot.ours()]
         for path in glob.glob(PCI + "/*"):
             lines.append(f"pci.{os.path.basename(path)}.driver = {snapshot.link(path + '/driver')}")
-        return [line for line in lines if line not in set(self.before)]
+        return self.compared([f"+ {line}" for line in lines if line not in set(self.before)], told)
 
-    def back(self, what, seconds=BACK):
-        """Within SECONDS from now the devices are, and then everything is, as before; the seconds that the devices,
-        the guard and all files of ours took."""
-        begin = time.monotonic()
+    def back(self, what, seconds=BACK, since=None, told=False):
+        """Everything is as before within SECONDS from SINCE (time.monotonic(); now): devices, consoles, units, files,
+        all that a snapshot has.  The seconds that it took.
+
+        A snapshot takes seconds here, so what counts is when the one that finds nothing was begun, and while something
+        is not as before only that is looked at again."""
+        begin = time.monotonic() if since is None else since
+        stamp, parts = begin, ()
         try:
-            wait(lambda: not self.quickly(), seconds, "the devices are back")
-            took = time.monotonic() - begin
-            self.slowest = max(self.slowest, took)
-            wait(lambda: not self.changes(), 30, "all is as before")
+            while True:
+                stamp = time.monotonic()
+                late = self.differing(parts, told) if parts else self.quickly(told)
+                took = stamp - begin
+                if not late and parts == snapshot.PARTS:
+                    break
+                need(took <= seconds, f"not in {seconds:.0f} s (it is {took:.1f} s now): all is as before")
+                parts = parts if not parts and late else late or snapshot.PARTS
+                time.sleep(0.1 if late else 0)
+            need(took <= seconds, f"as before only after {took:.1f} s (at most {seconds:.0f} s)")
         except No as no:
-            raise No(f"{what}: {no}\n" + "\n".join(self.changes()) + "\n" + diagnosis()) from no
+            raise No(f"{what}: {no}\n" + "\n".join(self.changes(told)) + "\n" + diagnosis()) from no
+        self.slowest = max(self.slowest, took)
         return took
 
-    def changes(self):
-        return snapshot.diff(self.before, snapshot.take())
+    def differing(self, parts, told=False):
+        """Those of PARTS that are not as before."""
+        return tuple(part for part in parts
+                     if self.compared(snapshot.diff(self.parts[part], snapshot.take(part)), told))
+
+    def changes(self, told=False):
+        return self.compared(snapshot.diff(self.before, snapshot.take()), told)
 
 
 def diagnosis():

@@ -8,12 +8,12 @@
  *   killer UUID NUMBER PROCESS
  *
  * kills PROCESS when record NUMBER is there: hook, guard, worker (children of a dkvm-gpu), libvirtd
- * or qemu.  Prints "killed PROCESS PID at NUMBER TYPE FIELDS...", or "none PROCESS at ..." if there
- * was no such process then.  All of dkvm-gpu is stopped first and continued last, so that the kill
- * is as near to the record as one wakeup.
+ * or qemu.  Prints "killed PROCESS PID SECONDS at NUMBER TYPE FIELDS..." (seconds of the monotonic
+ * clock), or "none PROCESS at ..." if there was no such process then.  All of dkvm-gpu is stopped
+ * first and continued last, so that the kill is as near to the record as one wakeup.
  *
- * A record is five 32-bit numbers (magic, length, number, type, checksum), then strings.  Ends with
- * 1 after 120 s without a change. */
+ * A record is five 32-bit numbers (magic, length, number, type, checksum), then strings.  Prints
+ * "late" and ends with 1 after 120 s without a change. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PATIENCE = 120000, MAX_PROCESSES = 256 };
@@ -124,7 +125,18 @@ static int matches(const Process *p, const char *what)
         return is_gpu(p) && !child && strcmp(p->first, "guard") == 0;
     if (strcmp(what, "hook") == 0)
         return is_gpu(p) && !child && strcmp(p->first, "guard") != 0;
-    return strncmp(p->comm, what, strlen(what)) == 0;
+    /* Not one that libvirtd asks for what it can do. */
+    if (strcmp(what, "qemu") == 0)
+        return strncmp(p->comm, what, strlen(what)) == 0 && strncmp(p->second, "guest=", 6) == 0;
+    return strcmp(p->comm, what) == 0;
+}
+
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
 /* A process may have come since the last look: look again until nobody new is there. */
@@ -152,7 +164,7 @@ static int kill_at(const char *what, const char *record)
     stop_all();
     for (int i = 0; i < processes; i++) {
         if (matches(&process[i], what) && kill(process[i].pid, SIGKILL) == 0) {
-            printf("killed %s %d at %s\n", what, process[i].pid, record);
+            printf("killed %s %d %.3f at %s\n", what, process[i].pid, now(), record);
             killed++;
         }
     }
@@ -264,7 +276,7 @@ int main(int argc, char **argv)
         was_there = was_there || seen > 0;
         struct pollfd wait = {fd, POLLIN, 0};
         if (poll(&wait, 1, PATIENCE) <= 0)
-            return 1;
+            return printf("late after %u\n", seen), 1;
         while (read(fd, events, sizeof events) > 0)
             continue;
     }
