@@ -30,7 +30,7 @@ setup_file() {
 }
 
 @test "holders of the card's nodes; an unbind that the kernel blocks" {
-    cases single -- cases.py held terminated stuck
+    cases single -- cases.py held terminated unkillable stuck
 }
 
 @test "CPUs, interrupts and governor while the guest runs" {

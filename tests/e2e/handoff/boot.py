@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """In the guest, one boot before and one after the host ends: on a disk that lasts.
 
-    boot.py reboot-1, panic-1, shutdown-1, sleep-1    hand the GPU over; then the host ends
-    boot.py reboot-2, panic-2, shutdown-2, sleep-2    what the next boot finds
+    boot.py NAME-1    hand the GPU over; then the host ends
+    boot.py NAME-2    what the next boot finds
+
+NAME: reboot, prepare, release (cut off while a VM has the GPU, in the middle of taking it, of giving it back), panic,
+shutdown, sleep.
 
 Prints "ok" and "not ok" lines."""
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 
 import cases
 import host
+import kill
 import snapshot
 from host import GPU, SOUND, Domain, Host, No, configure, need, run, wait
 

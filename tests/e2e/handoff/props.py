@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""In the guest: what the cases are put together from: a cycle, a display manager, holders."""
+"""In the guest: what the cases are put together from: a cycle, a display manager, holders, a user who may suspend."""
+import os
 import subprocess
 
 import host
 import snapshot
+import timing
 from host import GPU, SOUND, need, run, wait
 
 # ---- a hand-over ----
@@ -78,6 +80,74 @@ def holder(*words):
     process = subprocess.Popen(["/rig/hold", *words, f"/dev/snd/{card}"], stdout=subprocess.PIPE, text=True)
     need(process.stdout.readline() == "holding\n", "the holder holds")
     return process
+
+
+def blocked(process):
+    return snapshot.read(f"/proc/{process.pid}/stat").rpartition(")")[2].split()[:1] == ["D"]
+
+FROZEN = "rig-frozen"
+
+
+def frozen(on):
+    """A disk that does not answer: reads wait for it, and no signal ends them."""
+    words = ("suspend", "--nolockfs", "--noflush") if on else ("resume",)
+    host.must("dmsetup", *words, FROZEN)
+
+
+def thaw():
+    """After a case that may have left it."""
+    if os.path.exists(f"/dev/mapper/{FROZEN}"):
+        frozen(False)
+        run("dmsetup", "remove", "--retry", FROZEN)
+
+
+# ---- an unbind that hangs ----
+
+
+def trace(on):
+    """timing.py's, by the clock that the journal has, too; a clock that is set empties the trace."""
+    if on:
+        host.write(f"{timing.TRACING}/trace_clock", "mono")
+    timing.tracing(on)
+
+
+def hook_that_hung():
+    """When the kernel's write that never came back began; begin and end of the hook that waited for it."""
+    seen = timing.events()
+    hanging = {}
+    for at, pid, comm, what in seen:
+        if comm == "dkvm-worker" and what.startswith("sys_write("):
+            hanging[pid] = at
+        elif comm == "dkvm-worker" and what.startswith("sys_write ->"):
+            hanging.pop(pid, None)
+    need(len(hanging) == 1, f"one write hangs: {hanging}")
+    began = next(iter(hanging.values()))
+    found = [(first, last) for first, last in timing.hooks(seen) if first < began < last]
+    need(len(found) == 1, f"one hook waited for it: {timing.hooks(seen)}, {began}")
+    return began, *found[0]
+
+
+def worker_is_stuck():
+    found = run("ps", "-eo", "stat,wchan:30,args").text
+    need(any(line.startswith("D") and "dkvm" in line for line in found.splitlines()),
+         f"a worker is stuck in the kernel:\n{found}")
+
+
+def rest_is_back(where, *stuck):
+    """All but the STUCK devices and what watches over them is as before.  Their attributes are not read: that would
+    wait for the kernel, too."""
+    now = [f"{key} = {value}" for part in (snapshot.consoles, snapshot.nodes, snapshot.units, snapshot.inhibitors,
+                                           snapshot.tuning) for key, value in part()]
+    known = ("node./dev/snd/", "unit.dkvm-guard@", "irq.")
+    before = [line for line in where.before if line.split(".")[0] in
+              ("vtconsole", "fb", "node", "unit", "cpus", "inhibitor", "session") or line.startswith("/sys")]
+    changes = [line for line in snapshot.diff(before, now) if not line[2:].startswith(known)]
+    for line in where.before:
+        words = line.split(" ")
+        if words[0].endswith(".driver") and words[0].startswith("pci.") and words[0][4:-7] not in stuck:
+            if host.driver(words[0][4:-7]) != words[2]:
+                changes.append("- " + line)
+    return changes
 
 
 # ---- CPUs ----
