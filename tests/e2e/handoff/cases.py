@@ -17,9 +17,10 @@ import host
 import measure
 import snapshot
 from host import GPU, SOUND, Domain, Host, configure, need, run, wait
-from props import (FROZEN, SLICES, active, blocked, cycle, display_manager, frozen, holder, holds_group, hook_that_hung,
-                   is_tuned, libvirtd_without_restart, may_run_on, must_reload, no_display_manager, on_vfio, refused,
-                   rest_is_back, running, thaw, trace, worker_is_stuck)
+from props import (FROZEN, LOGIND, RULE, SLICES, active, blocked, can_suspend, cycle, display_manager, frozen, holder,
+                   holds_group, hook_that_hung, is_tuned, libvirtd_without_restart, may_run_on, may_suspend,
+                   must_reload, no_display_manager, on_vfio, refused, rest_is_back, running, suspends, thaw, trace,
+                   worker_is_stuck)
 
 CASES = {}
 CYCLES = 1
@@ -605,18 +606,44 @@ def libvirtd_in_stop():
 # ---- suspend ----
 
 
-@case("while the VM has the GPU, suspend is held by an inhibitor that names the VM")
+ALARM = "/sys/class/rtc/rtc0/wakealarm"
+
+
+# systemctl looks for inhibitors for whoever is at a terminal and not root; for root if told to.  A desktop asks logind.
+NAMES = ("Operation inhibited", '"dkvm"', "VM awake has a GPU of this host")
+ASKED_TO = {"a user": (NAMES, "runuser", "-u", "nobody", "--", "script", "-qec", "systemctl suspend", "/dev/null"),
+            "root": (NAMES, "systemctl", "suspend", "--check-inhibitors=yes"),
+            "a desktop": ((), "runuser", "-u", "nobody", "--", "busctl", "call", *LOGIND, "Suspend", "b", "false")}
+
+
+@case("while the VM has the GPU, suspend is refused, naming dkvm and the VM; then it is as before")
 def suspend():
     where = Host()
-    domain = Domain("awake", [GPU, SOUND]).define().begin()
-    lines = [f"{k} = {v}" for k, v in snapshot.inhibitors()]
-    need(any("awake" in line and "sleep" in line and "block" in line for line in lines), f"inhibitors: {lines}")
-    done = run("busctl", "call", "org.freedesktop.login1", "/org/freedesktop/login1",
-               "org.freedesktop.login1.Manager", "CanSuspend")
-    host.note(f"CanSuspend: {done.text}")
-    domain.destroy()
-    where.back("an inhibitor")
-    domain.remove()
+    domain = Domain("awake", [GPU, SOUND])
+    try:
+        may_suspend()
+        domain.define().begin()
+        lines = [f"{k} = {v}" for k, v in snapshot.inhibitors()]
+        need(any("awake" in line and "sleep" in line and "block" in line for line in lines), f"inhibitors: {lines}")
+        slept, meanwhile = suspends(), can_suspend()
+        need(meanwhile != 's "yes"', "logind says that the host may be suspended")
+        # Should it sleep all the same, it wakes up to say so.
+        host.write(ALARM, "+120")
+        for who, (texts, *words) in ASKED_TO.items():
+            done = run(*words)
+            host.note(f"suspend, asked by {who}: exit {done.code}: {done.text}")
+            need(done.code != 0, f"{who} was not refused")
+            for text in texts:
+                need(text in done.text, f"what {who} is told has no '{text}': {done.text}")
+        host.write(ALARM, "0")
+        need(suspends() == slept, "the host has slept")
+        running(domain)
+        domain.destroy()
+        where.back("an inhibitor")
+        need(can_suspend() == 's "yes"', f"CanSuspend: {can_suspend()} now, {meanwhile} with the VM, yes before")
+    finally:
+        os.remove(RULE)
+        domain.remove()
 
 
 @case("dkvm-gpu plan and status: read, nothing changed")

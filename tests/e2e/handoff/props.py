@@ -178,3 +178,29 @@ def must_reload():
 def libvirtd_without_restart():
     host.write("/run/systemd/system/libvirtd.service.d/rig.conf", "[Service]\nRestart=no\n")
     host.must("systemctl", "daemon-reload")
+
+
+# ---- suspend ----
+
+LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
+
+RULE = "/etc/polkit-1/rules.d/10-rig.rules"
+
+
+def may_suspend():
+    """A user whom polkit lets suspend the host, as it lets the one who sits at it."""
+    host.write(RULE, """polkit.addRule(function(action, subject) {
+    if (action.id == "org.freedesktop.login1.suspend" && subject.user == "nobody") { return "yes"; }
+});
+""")
+    wait(lambda: can_suspend() == 's "yes"', 30, "a user may suspend the host")
+
+
+def can_suspend():
+    """What logind says to that user."""
+    return run("runuser", "-u", "nobody", "--", "busctl", "call", *LOGIND, "CanSuspend").text
+
+
+def suspends():
+    """How often this kernel has begun to sleep."""
+    return run("dmesg").text.count("PM: suspend entry")
