@@ -17,10 +17,10 @@ import host
 import measure
 import snapshot
 from host import GPU, SOUND, Domain, Host, configure, need, run, wait
-from props import (FROZEN, LOGIND, RULE, SLICES, active, blocked, can_suspend, cycle, display_manager, frozen, holder,
-                   holds_group, hook_that_hung, is_tuned, libvirtd_without_restart, may_run_on, may_suspend,
-                   must_reload, no_display_manager, on_vfio, refused, rest_is_back, running, suspends, thaw, trace,
-                   worker_is_stuck)
+from props import (AWAY, FROZEN, LINK, LOGIND, RULE, SLICES, active, blocked, can_suspend, cycle, display_manager,
+                   found_again, frozen, holder, holds_group, hook_that_hung, is_tuned, libvirtd_without_restart,
+                   may_run_on, may_suspend, must_reload, no_display_manager, on_vfio, refused, rest_is_back, running,
+                   suspends, thaw, trace, worker_is_stuck)
 
 CASES = {}
 CYCLES = 1
@@ -603,6 +603,40 @@ def libvirtd_in_stop():
     where.back("libvirtd is back")
 
 
+# guardian.c: QEMU is gone, libvirtd is there, and no release came.
+NO_RELEASE = 30
+
+
+@case("libvirtd is there, QEMU is gone, and release never comes (libvirt finds no hook of ours): the guard restores")
+def release_lost():
+    where = Host()
+    domain = Domain("lost", [GPU, SOUND], managed="no").define().begin()
+    host.write("/run/hook.log", "")
+    # libvirt looks into the folder each time, and passes over what is not there.
+    os.rename(LINK, AWAY)
+    try:
+        pid, daemon = domain.pid(), host.libvirtd()
+        client = subprocess.Popen(["virsh", "-q", "destroy", domain.name], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL)
+        wait(lambda: not os.path.exists(f"/proc/{pid}"), 60, "QEMU has ended")
+        ended = time.monotonic()
+        client.wait(60)
+        need(f"90-after {domain.name} release" in host.hook_log(), f"libvirt says release: {host.hook_log()}")
+        on_vfio(GPU, SOUND)
+        need(host.guards(), "the guard waits")
+        where.back("nobody sent release", host.BACK - (time.monotonic() - ended))
+        took = time.monotonic() - ended
+        need(took >= NO_RELEASE - 1, f"back after {took:.0f} s: that was not for want of a release")
+        need(host.libvirtd() == daemon, "libvirtd was there all the time")
+        host.note(f"release_lost: all is back {took:.1f} s after QEMU's end")
+    finally:
+        found_again()
+        domain.remove()
+    heard = Domain("heard", [GPU, SOUND], managed="no").define()
+    cycle(where, heard, GPU, SOUND)
+    heard.remove()
+
+
 # ---- suspend ----
 
 
@@ -725,6 +759,7 @@ def put_right():
     for pid in host.processes("hold"):
         os.kill(pid, signal.SIGKILL)
     thaw()
+    found_again()
     if not host.libvirtd():
         host.start_libvirtd()
     for name in run("virsh", "-q", "list", "--name").text.split():
