@@ -89,3 +89,74 @@ def steps(domain, since=0.0):
     """[(at, step, device or None, what)] of the lines that dkvm-gpu wrote about DOMAIN's steps."""
     return [(entry["at"], entry.get("DKVM_STEP"), entry.get("DKVM_BDF"), entry["MESSAGE"])
             for entry in journal(f"DKVM_UUID={domain.uuid}") if entry["at"] >= since]
+
+# ---- what is left behind ----
+
+# Bytes a cycle: less than one struct device, one unit of systemd or one connection.  Of a few cycles the noise (arenas
+# of malloc, slabs that are half full) is larger than that and is only printed.
+SMALL, ENOUGH = 1024, 50
+
+
+def people():
+    """{name: process id} of those who could keep something for each hand-over."""
+    found = {"libvirtd": host.libvirtd(), "systemd": 1}
+    for name, comm in (("logind", "systemd-logind"), ("dbus", "dbus-daemon")):
+        pids = host.processes(comm)
+        need(pids, f"{comm} runs")
+        found[name] = pids[0]
+    return found
+
+
+def descriptors():
+    return {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in people().items()}
+
+
+def fields(path, separator=":"):
+    """{name: number} of a file of lines "name: number kB"."""
+    lines = (line.partition(separator) for line in snapshot.read(path, "").splitlines())
+    words = ((name.strip(), rest.split()[:1]) for name, _, rest in lines)
+    return {name: int(number[0]) for name, number in words if number and number[0].isdigit()}
+
+
+def memory():
+    """Bytes of each process that are its own, and of the kernel that it cannot give back when asked to."""
+    os.sync()
+    host.write("/proc/sys/vm/drop_caches", "3")
+    sizes = {}
+    for name, pid in people().items():
+        rollup = fields(f"/proc/{pid}/smaps_rollup")
+        sizes[name] = 1024 * (rollup["Private_Dirty"] + rollup["Swap"])
+    kernel = fields("/proc/meminfo")
+    sizes.update({name: 1024 * kernel[name] for name in ("Slab", "SUnreclaim", "Percpu")})
+    return sizes
+
+
+def objects():
+    """What the kernel counts itself."""
+    return fields("/sys/fs/cgroup/cgroup.stat", " ")
+
+
+class Left:
+    """What there is now; and what is more than that later."""
+
+    def __init__(self):
+        self.descriptors, self.objects, self.memory = descriptors(), objects(), memory()
+
+    def more(self, cycles):
+        """{name: (before, now)} of what is left."""
+        found = {}
+        for before, now, allowed in ((self.descriptors, descriptors(), 0), (self.objects, objects(), 0),
+                                     (self.memory, memory(), SMALL * cycles if cycles >= ENOUGH else float("inf"))):
+            found.update({name: (before[name], now[name]) for name in before if now[name] > before[name] + allowed})
+        return found
+
+    def need_nothing(self, cycles):
+        """After CYCLES; what the kernel and daemons free a little later is waited for."""
+        try:
+            wait(lambda: not self.more(cycles), 60, "nothing is left behind")
+        except host.No as no:
+            raise host.No(f"{no}: after {cycles} cycles {self.more(cycles)}") from no
+        now = memory()
+        grown = [f"{name} {(now[name] - size) / max(cycles, 1):+.0f}" for name, size in self.memory.items()]
+        host.note(f"after {cycles} more cycles open files {self.descriptors} and cgroups {self.objects} as before; bytes a "
+                  "cycle: " + ", ".join(grown))
