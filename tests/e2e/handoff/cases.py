@@ -18,9 +18,9 @@ import measure
 import snapshot
 from host import GPU, SOUND, Domain, Host, configure, need, run, wait
 from props import (AWAY, FROZEN, LINK, LOGIND, RULE, SLICES, active, blocked, can_suspend, cycle, display_manager,
-                   found_again, frozen, holder, holds_group, hook_that_hung, is_tuned, libvirtd_without_restart,
-                   may_run_on, may_suspend, must_reload, no_display_manager, on_vfio, refused, rest_is_back, running,
-                   suspends, thaw, trace, worker_is_stuck)
+                   found_again, frozen, holder, holds_group, hook_that_hung, is_address, is_tuned,
+                   libvirtd_without_restart, may_run_on, may_suspend, must_reload, no_display_manager, on_vfio, refused,
+                   rest_is_back, running, suspends, thaw, trace, worker_is_stuck)
 
 CASES = {}
 CYCLES = 1
@@ -104,9 +104,36 @@ def standin():
 # ---- layouts ----
 
 
-@case("GPU and sound, managed='yes', destroyed and shut down")
+def done_steps(domain):
+    """{(step, target)} as the records have them."""
+    return {(one["step"], one["target"]) for one in measure.status(domain)["steps"] if one["state"] == "done"}
+
+
+def logs_each_step(domain, known, since, times, *taken):
+    """A line in the journal for each of the KNOWN steps, each of the TIMES there and back, with the fields to find it
+    by; of a step without a device, without a field for one."""
+    need({(step, bdf) for step in ("unbind", "override", "bind") for bdf in taken} <= known, f"steps: {known}")
+    lines = measure.steps(domain, since)
+    for step, target in known:
+        bdf = target if is_address(target) else None
+        said = [text for _, one, device, text in lines if (one, device) == (step, bdf)]
+        for word in (": done", "undo"):
+            found = [text for text in said if word in text]
+            need(len(found) >= times, f"{len(found)} lines '{word}' of DKVM_STEP={step} DKVM_BDF={bdf}, not {times}:\n"
+                 + "\n".join(map(str, lines)))
+    for bdf in taken:
+        found = measure.journal(f"DKVM_UUID={domain.uuid}", f"DKVM_BDF={bdf}")
+        need(found and all(bdf in one["MESSAGE"] for one in found), f"DKVM_BDF={bdf}: {found}")
+        need({one["SYSLOG_IDENTIFIER"] for one in found} == {"dkvm-gpu"}, "they are dkvm-gpu's")
+    host.note(f"{len(lines)} lines of {len(known)} steps")
+
+
+@case("GPU and sound, managed='yes', destroyed and shut down; a line in the journal for each step")
 def managed():
-    cycles(Domain("managed", [GPU, SOUND]), GPU, SOUND, ends=("shutdown", "destroy"))
+    domain = Domain("managed", [GPU, SOUND])
+    known, since = set(), time.monotonic()
+    times = cycles(domain, GPU, SOUND, ends=("shutdown", "destroy"), meanwhile=lambda: known.update(done_steps(domain)))
+    logs_each_step(domain, known, since, times, GPU, SOUND)
 
 
 @case("GPU and sound, managed='no'")

@@ -90,6 +90,14 @@ def steps(domain, since=0.0):
     return [(entry["at"], entry.get("DKVM_STEP"), entry.get("DKVM_BDF"), entry["MESSAGE"])
             for entry in journal(f"DKVM_UUID={domain.uuid}") if entry["at"] >= since]
 
+
+def status(domain):
+    """What "dkvm-gpu status --json" says of DOMAIN."""
+    for one in json.loads(host.must("dkvm-gpu", "status", "--json")):
+        if one["uuid"] == domain.uuid:
+            return one
+    raise host.No(f"status --json does not name {domain.name}")
+
 # ---- what is left behind ----
 
 # Bytes a cycle: less than one struct device, one unit of systemd or one connection.  Of a few cycles the noise (arenas

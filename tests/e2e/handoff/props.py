@@ -25,13 +25,14 @@ def holds_group(domain, bdf=GPU):
          [f"{k} = {v}" for k, v in snapshot.ours()], f"QEMU has group {group} open")
 
 
-def cycle(where, domain, *taken, end="destroy", words=()):
+def cycle(where, domain, *taken, end="destroy", words=(), meanwhile=lambda: None):
     """Start, look, end, compare."""
     domain.begin(*words)
     on_vfio(*taken)
     running(domain) if not words else None
     holds_group(domain, taken[0])
     need(not where.quickly() == [], "something has changed")
+    meanwhile()
     domain.shutdown() if end == "shutdown" else domain.destroy()
     seconds = where.back(f"{domain.name} after {end}")
     return seconds
@@ -44,6 +45,10 @@ def refused(domain, *texts):
     for text in texts:
         need(text in done.text, f"the refusal does not say '{text}': {done.text}")
     return done.text
+
+
+def is_address(text):
+    return text.startswith("0000:")
 
 
 # ---- a display manager ----
