@@ -85,7 +85,8 @@ def panic_2():
     need(files, "there is a crash memory")
     domain = Domain("panic", [GPU])
     where = Host()
-    said = cases.refused(domain, GPU)
+    said = cases.refused(domain, GPU, "The host died the last time it was ", f", kernel {os.uname().release}).",
+                         f"remove /var/lib/dkvm/suspect-{GPU}.")
     need(host.driver(GPU) == "qxl", f"the GPU is on {host.driver(GPU)}")
     where.back("a refusal")
     host.report(True, f"a card whose driver panicked is not tried again: {said}")
