@@ -175,6 +175,12 @@ def firmware():
     domain = Domain("firmware", [GPU, SOUND]).define().begin("--paused")
     on_vfio(GPU, SOUND)
     holds_group(domain)
+    # This kernel's vfio-pci would do it, too: that the step did it, and before the card was bound, is in the records.
+    names = [one["step"] for one in measure.status(domain)["steps"]]
+    done = [one for one in measure.status(domain)["steps"] if one["step"] == "firmware"]
+    need(done == [{"step": "firmware", "target": "efi-framebuffer.0", "before": "efi-framebuffer", "after": "",
+                   "state": "done"}], f"the step firmware: {done}")
+    need(names.index("firmware") < names.index("bind"), f"before the card is bound: {names}")
     said = run("dmesg").text
     need("can't reserve" not in said, "a region is still held:\n" + said[-2000:])
     domain.destroy()
