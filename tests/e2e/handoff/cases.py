@@ -20,7 +20,7 @@ from host import GPU, SOUND, Domain, Host, configure, need, run, wait
 from props import (AWAY, FROZEN, LINK, LOGIND, RULE, SLICES, active, blocked, can_suspend, cycle, display_manager,
                    found_again, frozen, holder, holds_group, hook_that_hung, is_address, is_tuned,
                    libvirtd_without_restart, may_run_on, may_suspend, must_reload, no_display_manager, on_vfio, refused,
-                   rest_is_back, running, suspends, thaw, trace, worker_is_stuck)
+                   rest_is_back, running, started_once_and_last, suspends, thaw, trace, worker_is_stuck)
 
 CASES = {}
 CYCLES = 1
@@ -220,9 +220,11 @@ def desktop_stopped():
     try:
         domain.begin()
         need(not active("display-manager"), "the display manager is stopped")
+        since = time.monotonic()
         domain.destroy()
         where.back("a stopped display manager")
         need(active("display-manager"), "the display manager runs again")
+        started_once_and_last(domain, since)
         need(any("/dev/dri" in snapshot._target(f"/proc/{pid}/fd/3") for pid in host.processes("hold")),
              "it has the card")
     finally:

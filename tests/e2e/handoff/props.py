@@ -4,6 +4,7 @@ import os
 import subprocess
 
 import host
+import measure
 import snapshot
 import timing
 from host import GPU, SOUND, need, run, wait
@@ -74,6 +75,26 @@ def active(unit):
 
 def no_display_manager():
     run("systemctl", "stop", "display-manager")
+
+# What is undone behind the display manager: nothing that it would miss (steps.c).
+BEHIND = {"ownership", "inhibitor", "post.d", "pre.d", "cpuset", "irq-default", "irq", "epp", "governor", "hugepages",
+          "module", "display-manager"}
+
+
+def started_once_and_last(domain, since):
+    """F21: one start, when both functions have their drivers and the console is back."""
+    undone = measure.steps(domain, since)
+    order = [step for _, step, _, _ in undone]
+    need({"unbind", "override", "bind", "display-manager"} <= set(order), f"undone: {order}")
+    place = order.index("display-manager")
+    need(order.count("display-manager") == 1 and not set(order[:place]) & {"ownership", "inhibitor"} and
+         set(order[place:]) <= BEHIND, f"the display manager is undone last: {order}")
+    starts = [entry["at"] for entry in measure.journal("UNIT=display-manager.service")
+              if entry["at"] >= since and entry["MESSAGE"].startswith("Started ")]
+    need(len(starts) == 1, f"starts of the display manager: {starts}")
+    given = max(at for at, step, _, _ in undone if step in ("unbind", "override", "bind"))
+    need(given < starts[0], f"the devices are back at {given:.2f}, the display manager is started at {starts[0]:.2f}")
+    need(run("systemctl", "show", "-P", "NRestarts", "display-manager").text == "0", "it was not started again")
 
 
 # ---- processes that hold a node ----
