@@ -66,6 +66,75 @@ def reboot_2():
     host.report(True, "the VM starts and ends as ever")
 
 
+def stopped_at(domain, command, *marks):
+    """virsh COMMAND, and the guard, which does it all, stopped as soon as its journal has records with MARKS, one after
+    the other: where the drivers are then."""
+    killer = kill.Killer(domain.uuid)
+    with open("/root/virsh", "w") as said:
+        subprocess.Popen(["virsh", "-q", *command, domain.name], stdout=said, stderr=said)
+    guard, marks = None, list(marks)
+    while marks:
+        line = killer.process.stdout.readline()
+        need(line, f"no record {marks[0]} in the journal")
+        # Looked for early: it does not wait for us.
+        guard = guard or host.guards()
+        if marks[0] in line:
+            marks.pop(0)
+    os.kill(guard[0], signal.SIGSTOP)
+    return host.drivers(GPU, SOUND)
+
+
+def cut_off_at(domain, command, *marks):
+    found = {"drivers": stopped_at(domain, command, *marks), "memory": os.listdir("/var/lib/dkvm")}
+    with open(FOUND, "w") as file:
+        json.dump(found, file)
+    sysrq("b")
+
+
+def prepare_1():
+    domain = Domain("prepare", [GPU, SOUND]).define()
+    remember()
+    cut_off_at(domain, ("start", "--paused"), f"INTENT unbind {GPU}", "INTENT override")
+
+
+def release_1():
+    domain = Domain("release", [GPU, SOUND]).define()
+    remember()
+    domain.begin("--paused")
+    cases.on_vfio(GPU, SOUND)
+    cut_off_at(domain, ("destroy",), "RESTORING", " UNDO ")
+
+
+def after_the_middle(domain, what):
+    """A step that was under way when the host ended is one that it may have died of: said, and no more than that."""
+    with open(FOUND) as file:
+        found = json.load(file)
+    host.note(f"{what}: cut off with {found}")
+    need(found["drivers"] != ["bochs-drm", "snd_hda_intel"], f"that was not in the middle: {found}")
+    files = os.listdir("/var/lib/dkvm")
+    need(bool(files) == bool(found["memory"]), f"the crash memory was {found['memory']} and is {files}")
+    changes = [line for line in is_as_before() if "file./var/lib/dkvm/suspect-" not in line]
+    need(not changes, "the next boot differs:\n" + "\n".join(changes))
+    host.report(True, f"a host that was cut off in the middle of {what}: the next boot is as the one before")
+    where = Host()
+    for name in files:
+        path = f"/var/lib/dkvm/{name}"
+        cases.refused(domain, "The host died the last time it was ", f"remove {path}.")
+        need(not where.changes(), "nothing was touched")
+        os.remove(path)
+    where = Host()
+    cases.cycle(where, domain, GPU, SOUND, words=("--paused",))
+    host.report(True, "the VM starts and ends as ever")
+
+
+def prepare_2():
+    after_the_middle(Domain("prepare", [GPU, SOUND]), "prepare")
+
+
+def release_2():
+    after_the_middle(Domain("release", [GPU, SOUND]), "release")
+
+
 def panic_1():
     """The driver of this card (qxl) leaves its interrupt handler behind when the card goes, and the kernel dies of the
     next interrupt on that line: mostly when the card is given back, not each time."""

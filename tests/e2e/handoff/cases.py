@@ -161,8 +161,27 @@ def shared():
     cycles(Domain("shared", host.SHARED[:1]), *host.SHARED)
 
 
-@case("a UEFI guest")
+SERIAL = "/tmp/uefi.serial"
+
+
+def boots_firmware(where, domain):
+    """Not paused: OVMF finds the card's memory, runs its ROM, looks for something to boot, and says so."""
+    domain.define().begin()
+    begin = time.monotonic()
+    wait(lambda: "BdsDxe: " in snapshot.read(SERIAL, ""), host.START, "the firmware looks for something to boot")
+    host.note(f"{domain.name}: {time.monotonic() - begin:.0f} s after its start the firmware says: " +
+              snapshot.read(SERIAL).partition("BdsDxe: ")[2].splitlines()[0])
+    running(domain)
+    on_vfio(GPU, SOUND)
+    holds_group(domain)
+    domain.destroy()
+    where.back("a firmware that has run")
+    domain.remove()
+
+
+@case("a UEFI guest: its firmware runs; paused, over and back")
 def uefi():
+    boots_firmware(Host(), Domain("firm", [GPU, SOUND], uefi=True, memory=256, arguments=("-serial", f"file:{SERIAL}")))
     cycles(Domain("uefi", [GPU, SOUND], uefi=True), GPU, SOUND, words=("--paused",))
 
 
