@@ -30,7 +30,7 @@ setup_file() {
 }
 
 @test "holders of the card's nodes; an unbind that the kernel blocks" {
-    cases single -- cases.py held terminated stuck
+    cases single -- cases.py held terminated unkillable stuck
 }
 
 @test "CPUs, interrupts and governor while the guest runs" {
@@ -42,7 +42,7 @@ setup_file() {
 }
 
 @test "libvirtd killed in prepare, while a VM runs, while it stops; suspend" {
-    cases single -- cases.py libvirtd_in_prepare reconnect libvirtd_gone libvirtd_in_stop suspend
+    cases single -- cases.py libvirtd_in_prepare reconnect libvirtd_gone libvirtd_in_stop release_lost suspend
 }
 
 @test "AppArmor enforced: hook, hand-over, a VM without devices; after uninstall every VM still starts" {

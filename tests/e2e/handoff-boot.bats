@@ -10,7 +10,7 @@ setup_file() {
 
 # two_boots NAME [OPTION...]
 two_boots() {
-    local name=$1 disk=$BATS_TEST_TMPDIR/disk
+    local name=$1 disk=$BATS_TEST_TMPDIR/disk-$1
     shift
     in_guest --keep "$disk" --ends "$@" single -- boot.py "$name-1"
     grep -q '^the host ends now' "$BATS_TEST_TMPDIR/log"
@@ -19,6 +19,11 @@ two_boots() {
 
 @test "cut off in the middle: the next boot is clean" {
     two_boots reboot
+}
+
+@test "cut off in the middle of prepare, and of release: the next boot is clean" {
+    two_boots prepare
+    two_boots release
 }
 
 @test "shut down with a running VM: the guest first, no display manager, no delay" {

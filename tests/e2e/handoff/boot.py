@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """In the guest, one boot before and one after the host ends: on a disk that lasts.
 
-    boot.py reboot-1, panic-1, shutdown-1, sleep-1    hand the GPU over; then the host ends
-    boot.py reboot-2, panic-2, shutdown-2, sleep-2    what the next boot finds
+    boot.py NAME-1    hand the GPU over; then the host ends
+    boot.py NAME-2    what the next boot finds
+
+NAME: reboot, prepare, release (cut off while a VM has the GPU, in the middle of taking it, of giving it back), panic,
+shutdown, sleep.
 
 Prints "ok" and "not ok" lines."""
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 
 import cases
 import host
+import kill
 import snapshot
 from host import GPU, SOUND, Domain, Host, No, configure, need, run, wait
 
@@ -61,6 +66,75 @@ def reboot_2():
     host.report(True, "the VM starts and ends as ever")
 
 
+def stopped_at(domain, command, *marks):
+    """virsh COMMAND, and the guard, which does it all, stopped as soon as its journal has records with MARKS, one after
+    the other: where the drivers are then."""
+    killer = kill.Killer(domain.uuid)
+    with open("/root/virsh", "w") as said:
+        subprocess.Popen(["virsh", "-q", *command, domain.name], stdout=said, stderr=said)
+    guard, marks = None, list(marks)
+    while marks:
+        line = killer.process.stdout.readline()
+        need(line, f"no record {marks[0]} in the journal")
+        # Looked for early: it does not wait for us.
+        guard = guard or host.guards()
+        if marks[0] in line:
+            marks.pop(0)
+    os.kill(guard[0], signal.SIGSTOP)
+    return host.drivers(GPU, SOUND)
+
+
+def cut_off_at(domain, command, *marks):
+    found = {"drivers": stopped_at(domain, command, *marks), "memory": os.listdir("/var/lib/dkvm")}
+    with open(FOUND, "w") as file:
+        json.dump(found, file)
+    sysrq("b")
+
+
+def prepare_1():
+    domain = Domain("prepare", [GPU, SOUND]).define()
+    remember()
+    cut_off_at(domain, ("start", "--paused"), f"INTENT unbind {GPU}", "INTENT override")
+
+
+def release_1():
+    domain = Domain("release", [GPU, SOUND]).define()
+    remember()
+    domain.begin("--paused")
+    cases.on_vfio(GPU, SOUND)
+    cut_off_at(domain, ("destroy",), "RESTORING", " UNDO ")
+
+
+def after_the_middle(domain, what):
+    """A step that was under way when the host ended is one that it may have died of: said, and no more than that."""
+    with open(FOUND) as file:
+        found = json.load(file)
+    host.note(f"{what}: cut off with {found}")
+    need(found["drivers"] != ["bochs-drm", "snd_hda_intel"], f"that was not in the middle: {found}")
+    files = os.listdir("/var/lib/dkvm")
+    need(bool(files) == bool(found["memory"]), f"the crash memory was {found['memory']} and is {files}")
+    changes = [line for line in is_as_before() if "file./var/lib/dkvm/suspect-" not in line]
+    need(not changes, "the next boot differs:\n" + "\n".join(changes))
+    host.report(True, f"a host that was cut off in the middle of {what}: the next boot is as the one before")
+    where = Host()
+    for name in files:
+        path = f"/var/lib/dkvm/{name}"
+        cases.refused(domain, "The host died the last time it was ", f"remove {path}.")
+        need(not where.changes(), "nothing was touched")
+        os.remove(path)
+    where = Host()
+    cases.cycle(where, domain, GPU, SOUND, words=("--paused",))
+    host.report(True, "the VM starts and ends as ever")
+
+
+def prepare_2():
+    after_the_middle(Domain("prepare", [GPU, SOUND]), "prepare")
+
+
+def release_2():
+    after_the_middle(Domain("release", [GPU, SOUND]), "release")
+
+
 def panic_1():
     """The driver of this card (qxl) leaves its interrupt handler behind when the card goes, and the kernel dies of the
     next interrupt on that line: mostly when the card is given back, not each time."""
@@ -80,10 +154,16 @@ def panic_2():
     need(files, "there is a crash memory")
     domain = Domain("panic", [GPU])
     where = Host()
-    said = cases.refused(domain, GPU)
+    said = cases.refused(domain, GPU, "The host died the last time it was ", f", kernel {os.uname().release}).",
+                         f"remove /var/lib/dkvm/suspect-{GPU}.")
     need(host.driver(GPU) == "qxl", f"the GPU is on {host.driver(GPU)}")
     where.back("a refusal")
     host.report(True, f"a card whose driver panicked is not tried again: {said}")
+
+
+def hears_the_button(domain):
+    """Its boot sector runs (at 0x7c00): the button is pressed only once by libvirt-guests."""
+    return "EIP=00007c" in run("virsh", "-q", "qemu-monitor-command", domain.name, "--hmp", "info registers").text
 
 
 def shutdown_1():
@@ -102,7 +182,7 @@ def shutdown_1():
     domain = Domain("shutdown", [GPU, SOUND]).define()
     domain.begin()
     need(not cases.active("display-manager"), "the display manager is stopped")
-    time.sleep(5)
+    wait(lambda: hears_the_button(domain), host.START, "the guest waits for its power button")
     host.must("journalctl", "--sync")
     print("the host ends now", flush=True)
     os.sync()
@@ -180,25 +260,54 @@ def messages():
     return found
 
 
+def first(said, begin, unit, text):
+    """When UNIT's first message since BEGIN was that has TEXT; a journal without it proves nothing."""
+    found = [at for at, who, what in said if at >= begin and unit in who and text in what]
+    need(found, f"no '{text}' of {unit} in the journal:\n" +
+         "\n".join(f"{at:.1f} {who}: {what}" for at, who, what in said if at >= begin - 1))
+    return found[0]
+
+
+def guest_is_first(said, begin):
+    asked = first(said, begin, "libvirt-guests", "Starting shutdown on guest: shutdown")
+    ended = first(said, begin, "machine-qemu", "Deactivated successfully")
+    given = min(at for at, unit, text in said if at > begin and text.endswith((": undone", "nothing to undo")))
+    daemon = first(said, begin, "libvirtd.service", "Stopping ")
+    times = f"asked {asked - begin:.1f} s, ended {ended - begin:.1f} s, first device or setting given back " \
+            f"{given - begin:.1f} s, libvirtd stopped {daemon - begin:.1f} s after the shutdown's begin"
+    need(asked < ended < given and ended < daemon, times)
+    host.report(True, f"the guest ends first, by its power button: {times}")
+
+
+def no_display_manager(said, begin):
+    first(said, 0, "display-manager", "Started ")
+    need(first(said, 0, "display-manager", "Stopped ") < begin, "it was stopped for the VM")
+    first(said, begin, "systemd-journald", "Journal stopped")
+    after = [f"{at - begin:.1f} s: {text}" for at, unit, text in said if at > begin and
+             ("display-manager" in unit and "Start" in text or "start display-manager" in text)]
+    need(not after, "a display manager is started, or dkvm tries to:\n" + "\n".join(after))
+    host.report(True, "no display manager is started once the host shuts down")
+
+
+def no_delay(said, begin):
+    stopping = first(said, begin, "dkvm-guard@", "Stopping ")
+    stopped = first(said, begin, "dkvm-guard@", "Deactivated successfully")
+    first(said, begin, "dkvm-guard@", "Stopped ")
+    ours = [text for at, unit, text in said if at > begin and unit.startswith("dkvm-")]
+    slow = [text for text in ours if "timed out" in text or "SIGKILL" in text]
+    need(not slow, f"a unit of ours was waited for: {slow}")
+    need(stopped - stopping <= 5, f"our unit took {stopped - stopping:.1f} s")
+    host.report(True, f"no unit of ours adds more than 5 s ({stopped - stopping:.1f} s)")
+
+
 def shutdown_2():
     said = messages()
-    begin = [at for at, _, text in said if "System is powering down" in text or "Powering off" in text or
-             "Reached target shutdown" in text or "System is rebooting" in text]
-    need(said and begin, "the journal has the shutdown: " + "\n".join(text for _, _, text in said[-40:]))
-    started = [text for at, unit, text in said if at > begin[0] and "display-manager" in unit and "Started" in text]
-    need(not started, f"a display manager was started: {started}")
-    host.report(True, "no display manager is started once the host shuts down")
-    ours = [(at, text) for at, unit, text in said if at > begin[0] and unit.startswith("dkvm-")]
-    slow = [text for _, text in ours if "timed out" in text or "SIGKILL" in text]
-    need(not slow, "a unit of ours was waited for:\n" +
-         "\n".join(f"{at:.1f} {unit}: {text}" for at, unit, text in said if at > begin[0] - 1))
-    stopping = [at for at, text in ours if text.startswith("Stopping")]
-    stopped = [at for at, text in ours if text.startswith("Stopped")]
-    seconds = max(stopped, default=0) - min(stopping, default=0) if stopping and stopped else 0
-    need(seconds <= 5, f"our units took {seconds:.1f} s")
-    host.report(True, f"no unit of ours adds more than 5 s ({seconds:.1f} s)")
-    forced = [text for _, _, text in said if "Shutdown of guest" in text or "guest" in text.lower()]
-    host.note("what libvirt-guests said: " + " / ".join(forced[-4:]))
+    begin = first(said, 0, "systemd-logind", "System is powering down")
+    for check in (guest_is_first, no_display_manager, no_delay):
+        try:
+            check(said, begin)
+        except No as no:
+            host.report(False, check.__name__, no)
     need(not [line for line in run("virsh", "list", "--name").text.split() if line], "no VM runs")
     changes = [line for line in is_as_before() if "display-manager" not in line and "libvirt-guests" not in line]
     need(not changes, "the next boot differs:\n" + "\n".join(changes))
