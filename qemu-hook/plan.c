@@ -74,9 +74,28 @@ void dkvm_plan_add(DkvmPlan *plan, const DkvmStep *step, const char *target, con
 
 /* ---- devices ---------------------------------------------------------------------------- */
 
+static const DkvmWanted *wanted(const DkvmWants *wants, const DkvmDevice *device)
+{
+    for (guint i = 0; i < wants->devices->len; i++) {
+        const DkvmWanted *one = &g_array_index(wants->devices, DkvmWanted, i);
+
+        if (dkvm_bdf_compare(&one->bdf, &device->id.bdf) == 0)
+            return one;
+    }
+    return NULL;
+}
+
+gboolean dkvm_plan_leaves_device(const DkvmPlan *plan, const DkvmDevice *device)
+{
+    const DkvmWanted *one = wanted(plan->wants, device);
+
+    return one && one->left;
+}
+
 static void add_target(DkvmPlan *plan, DkvmDevice *device)
 {
-    if (!dkvm_device_is_bridge(device) && !g_ptr_array_find(plan->targets, device, NULL))
+    if (!dkvm_device_is_bridge(device) && !dkvm_plan_leaves_device(plan, device) &&
+        !g_ptr_array_find(plan->targets, device, NULL))
         g_ptr_array_add(plan->targets, device);
 }
 
@@ -95,17 +114,6 @@ static int by_rank(gconstpointer a, gconstpointer b)
     int difference = rank(*first) - rank(*second);
 
     return difference ? difference : dkvm_bdf_compare(&(*first)->id.bdf, &(*second)->id.bdf);
-}
-
-static const DkvmWanted *wanted(const DkvmWants *wants, const DkvmDevice *device)
-{
-    for (guint i = 0; i < wants->devices->len; i++) {
-        const DkvmWanted *one = &g_array_index(wants->devices, DkvmWanted, i);
-
-        if (dkvm_bdf_compare(&one->bdf, &device->id.bdf) == 0)
-            return one;
-    }
-    return NULL;
 }
 
 static void add_group(DkvmPlan *plan, const DkvmDevice *device)
@@ -132,6 +140,9 @@ static void find_targets(DkvmPlan *plan)
                              "This host has no device %s, which the VM wants.", name);
             continue;
         }
+        if (dkvm_device_is_bridge(device))
+            dkvm_plan_refuse(plan, "Take it out of the VM; dkvm-iommu shows what can be given.",
+                             "%s is a bridge of this host, which no VM can have.", device->name);
         g_autoptr(DkvmVerdict) verdict = dkvm_verdict(plan->host, device);
 
         add_target(plan, device);

@@ -38,6 +38,8 @@ void dkvm_plan_add(DkvmPlan *plan, const DkvmStep *step, const char *target, con
                    const char *post);
 
 /* The domain's marker turns STEP off, and may. */
+/* DEVICE is a network function or an NVMe disk of the domain, which libvirt takes by itself. */
+gboolean dkvm_plan_leaves_device(const DkvmPlan *plan, const DkvmDevice *device);
 gboolean dkvm_plan_leaves_out(const DkvmPlan *plan, const DkvmStep *step);
 
 /* preflight.c: everything that is no single step's business. */

@@ -86,18 +86,6 @@ static void check_rescue(DkvmPlan *plan)
     }
 }
 
-/* Another one that libvirt takes for this VM moves by itself. */
-static gboolean is_left(const DkvmPlan *plan, const DkvmDevice *device)
-{
-    for (guint i = 0; i < plan->wants->devices->len; i++) {
-        const DkvmWanted *one = &g_array_index(plan->wants->devices, DkvmWanted, i);
-
-        if (one->left && dkvm_host_device(plan->host, &one->bdf) == device)
-            return TRUE;
-    }
-    return FALSE;
-}
-
 /* A function or disk that libvirt takes by itself cannot share a group with what would have to be
  * moved by us, or by nobody. */
 static void check_left(DkvmPlan *plan)
@@ -110,7 +98,7 @@ static void check_left(DkvmPlan *plan)
              k++) {
             const DkvmDevice *sibling = g_ptr_array_index(device->group->devices, k);
 
-            if (dkvm_device_is_bridge(sibling) || is_left(plan, sibling) ||
+            if (dkvm_device_is_bridge(sibling) || dkvm_plan_leaves_device(plan, sibling) ||
                 dkvm_driver_lets_go(sibling->driver))
                 continue;
             dkvm_plan_refuse(plan,
@@ -296,6 +284,23 @@ static void check_taint(DkvmPlan *plan)
                              "shows it.");
 }
 
+/* Somebody reset the bus and did not write the registers again: libvirt does so with what it
+ * believes to have had (facts/handoff.md C.3), after a guard has given it back. No guest can use it
+ * either. */
+static void check_places(DkvmPlan *plan)
+{
+    for (guint i = 0; i < plan->targets->len; i++) {
+        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
+
+        if (dkvm_has_lost_its_place(device->name))
+            dkvm_plan_refuse(plan,
+                             "Let the kernel find it anew: as root, write 1 to "
+                             "/sys/bus/pci/devices/BDF/remove of each of its functions and then to "
+                             "/sys/bus/pci/rescan; or start the host again.",
+                             "%s has lost its addresses: its bus was reset.", device->name);
+    }
+}
+
 static void check_crashes(DkvmPlan *plan)
 {
     for (guint i = 0; i < plan->targets->len; i++) {
@@ -344,5 +349,6 @@ void dkvm_preflight(DkvmPlan *plan)
     check_modules(plan);
     check_taint(plan);
     check_crashes(plan);
+    check_places(plan);
     check_hook(plan);
 }

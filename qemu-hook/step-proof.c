@@ -8,6 +8,18 @@
 
 #define PROVED "viable"
 
+static gboolean is_shared_with_libvirt(const DkvmPlan *plan, int group)
+{
+    for (guint i = 0; i < plan->wants->devices->len; i++) {
+        const DkvmWanted *one = &g_array_index(plan->wants->devices, DkvmWanted, i);
+        const DkvmDevice *device = one->left ? dkvm_host_device(plan->host, &one->bdf) : NULL;
+
+        if (device && device->group && device->group->number == group)
+            return TRUE;
+    }
+    return FALSE;
+}
+
 static void plan(DkvmPlan *plan)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
@@ -16,6 +28,9 @@ static void plan(DkvmPlan *plan)
         const DkvmTaken *taken = g_ptr_array_index(plan->devices, i);
         g_autofree char *number = g_strdup_printf("%d", taken->group);
 
+        /* libvirt moves the rest of such a group later. */
+        if (is_shared_with_libvirt(plan, taken->group))
+            continue;
         if (taken->group >= 0 && g_hash_table_add(seen, GINT_TO_POINTER(taken->group)))
             dkvm_plan_add(plan, &dkvm_step_proof, number, "", PROVED);
     }

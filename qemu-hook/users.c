@@ -9,6 +9,7 @@
 #include "udev/holders.h"
 #include "udev/host-private.h"
 
+#define LOOKS 3
 #define MAX_ALIASES 8
 #define CGROUP_MAX 4096
 #define SESSIONS "/run/systemd/sessions"
@@ -174,13 +175,17 @@ static void add_unseen(GPtrArray *users)
     g_ptr_array_add(users, user);
 }
 
-GPtrArray *dkvm_users(const DkvmDevice *device, const DkvmMappings *mappings)
+/* FALSE in *COMPLETE: not everything could be seen; *STUCK: nor will it be, a process hangs. */
+static GPtrArray *look_once(const DkvmDevice *device, const DkvmMappings *mappings,
+                            gboolean *complete, gboolean *stuck)
 {
     GPtrArray *users = g_ptr_array_new_with_free_func((GDestroyNotify)user_free);
     g_autoptr(DkvmMappings) now = mappings ? NULL : dkvm_mappings_read();
     const DkvmMappings *mapped = mappings ? mappings : now;
-    gboolean complete = TRUE;
-    g_autoptr(GPtrArray) holders = dkvm_holders_with(device, mapped, &complete);
+    g_autoptr(GPtrArray) holders = dkvm_holders_with(device, mapped, complete);
+
+    *complete = *complete && mapped->complete;
+    *stuck = mapped->stuck > 0;
 
     for (guint i = 0; i < holders->len; i++) {
         const DkvmHolder *holder = g_ptr_array_index(holders, i);
@@ -198,8 +203,24 @@ GPtrArray *dkvm_users(const DkvmDevice *device, const DkvmMappings *mappings)
         user->kind = kind_of(user);
         g_ptr_array_add(users, user);
     }
-    /* An ordinary user sees only their own, and may only look at a plan. */
-    if ((!complete || !mapped->complete) && geteuid() == 0)
+    return users;
+}
+
+GPtrArray *dkvm_users(const DkvmDevice *device, const DkvmMappings *mappings)
+{
+    GPtrArray *users = NULL;
+    gboolean complete = FALSE, stuck = FALSE;
+
+    /* A process that comes or goes at this moment is seen, or gone, the next time. */
+    for (int i = 0; i < LOOKS && !complete && !stuck; i++) {
+        if (users)
+            g_ptr_array_unref(users);
+        complete = TRUE;
+        users = look_once(device, i == 0 ? mappings : NULL, &complete, &stuck);
+        /* An ordinary user sees only their own, and may only look at a plan. */
+        complete = complete || geteuid() != 0;
+    }
+    if (!complete)
         add_unseen(users);
     return users;
 }

@@ -37,9 +37,10 @@ typedef struct {
     char comm[32], first[32], second[32]; /* the name, and the arguments 1 and 2 */
 } Process;
 
-static const char *const types[] = {"?",      "BEGIN",   "DEVICE",   "CALLER",  "INTENT",    "DONE",
-                                    "FAILED", "SKIPPED", "PREPARED", "RUNNING", "RESTORING", "UNDO",
-                                    "UNDONE", "FOREIGN", "LATE",     "CLOSED",  "PLANNED"};
+static const char *const types[] = {"?",         "BEGIN",   "DEVICE",  "CALLER",   "INTENT",
+                                    "DONE",      "FAILED",  "SKIPPED", "PREPARED", "RUNNING",
+                                    "RESTORING", "UNDO",    "UNDONE",  "FOREIGN",  "LATE",
+                                    "CLOSED",    "PLANNED", "WORKER",  "REMOVED"};
 static Process process[MAX_PROCESSES];
 static int processes;
 static char data[1 << 20];
