@@ -276,13 +276,6 @@ static void on_restore(Guard *guard, int client)
         (void)answer(client, "no", "The VM runs and has its devices; shut it down first.");
         return;
     }
-    /* libvirt has been told that it may have them, and would take them from the host itself. */
-    if (guard->handover->phase == DKVM_PHASE_PREPARED && guard->caller >= 0) {
-        (void)answer(client, "no",
-                     "The VM is being started. Wait until it runs, or end its start with 'virsh "
-                     "destroy'; then its devices come back.");
-        return;
-    }
     if (is_idle(guard) || restore(guard, "asked for")) {
         (void)answer(client, "ok", NULL);
         return;

@@ -284,23 +284,6 @@ static void check_taint(DkvmPlan *plan)
                              "shows it.");
 }
 
-/* Somebody reset the bus and did not write the registers again: libvirt does so with what it
- * believes to have had (facts/handoff.md C.3), after a guard has given it back. No guest can use it
- * either. */
-static void check_places(DkvmPlan *plan)
-{
-    for (guint i = 0; i < plan->targets->len; i++) {
-        const DkvmDevice *device = g_ptr_array_index(plan->targets, i);
-
-        if (dkvm_has_lost_its_place(device->name))
-            dkvm_plan_refuse(plan,
-                             "Let the kernel find it anew: as root, write 1 to "
-                             "/sys/bus/pci/devices/BDF/remove of each of its functions and then to "
-                             "/sys/bus/pci/rescan; or start the host again.",
-                             "%s has lost its addresses: its bus was reset.", device->name);
-    }
-}
-
 static void check_crashes(DkvmPlan *plan)
 {
     for (guint i = 0; i < plan->targets->len; i++) {
@@ -349,6 +332,5 @@ void dkvm_preflight(DkvmPlan *plan)
     check_modules(plan);
     check_taint(plan);
     check_crashes(plan);
-    check_places(plan);
     check_hook(plan);
 }

@@ -259,10 +259,11 @@ static gboolean apply(DkvmHandover *handover, const DkvmAction *action, GError *
     dkvm_handover_as_device(handover, action->target, NULL, &device);
     g_autofree char *who = dkvm_users_text(&device);
 
-    g_set_error(error, DKVM_ERROR, DKVM_ERROR_REFUSED,
-                "nvidia's driver does not let go of %s: %s; end what uses it, and start the VM "
-                "again",
-                action->target, *who ? who : "it says that somebody uses it, and does not say who");
+    g_set_error(
+        error, DKVM_ERROR, DKVM_ERROR_REFUSED,
+        "writing 1 to %s had no effect, nvidia's driver does not let go of %s: %s; end what "
+        "uses it, and start the VM again",
+        file, action->target, *who ? who : "it says that somebody uses it, and does not say who");
     return FALSE;
 }
 

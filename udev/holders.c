@@ -176,7 +176,7 @@ static void look_into(int all, const char *name, GHashTable *nodes, GPtrArray *f
     unsigned pid = 0;
 
     if (!dir)
-        *complete = *complete && is_gone(errno);
+        *complete = *complete && fd < 0 && is_gone(errno);
     (void)dkvm_parse_number(name, INT_MAX, &pid, NULL);
     while (dir && (entry = next_entry(dir, complete))) {
         if (!dkvm_sysfs_kind(fd, entry->d_name, &st)) {
