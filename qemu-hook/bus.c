@@ -71,7 +71,7 @@ static void connect_to(const char *address, guint milliseconds, Connecting *conn
 static GDBusConnection *connect_within(guint milliseconds, GError **error)
 {
     g_autofree char *address = g_dbus_address_get_for_bus_sync(G_BUS_TYPE_SYSTEM, NULL, error);
-    Connecting connecting = {NULL};
+    Connecting connecting = {.bus = NULL, .error = NULL, .over = FALSE};
 
     if (!address)
         return NULL;

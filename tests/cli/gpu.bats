@@ -174,6 +174,32 @@ left() {
     says 'at its start nothing would be done'
 }
 
+@test "plan: what libvirt takes is left to it beside a device of the same group; a bridge is refused" {
+    domain "$(hostdev 18 08 4)" "$(interface 18 08 2)" >domain.xml
+    host server-sriov '126 18:08.4 0200 15b3:1018 MT27800 Family [ConnectX-5 Virtual Function] | physfn=0000:18:00.1 driver=vfio-pci'
+    gpu 0 plan --xml domain.xml
+    says '0000:18:08.4'
+    sed -n '/^Steps/,/^$/p' out >steps
+    ! grep -F -e 0000:18:08.2 -e 'group 126' steps || fail 'it is libvirt that moves the rest of the group'
+    rm -r "${DKVM_ROOT:?}"/{sys,proc}
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 01 00 0)" >domain.xml
+    gpu 1 plan --xml domain.xml
+    says '0000:01:00.0 is a bridge of this host, which no VM can have.'
+    hook 1 prepare
+}
+
+@test "plan: a /sys that may not be written is refused before anything is done" {
+    host intel-comet-lake-rx6600
+    domain "$(hostdev 03 00 0)" >domain.xml
+    gpu 0 plan --xml domain.xml
+    cat >in-namespace <<'END'
+mount --bind "$DKVM_ROOT/sys" "$DKVM_ROOT/sys" && mount -o remount,ro,bind "$DKVM_ROOT/sys" && exec "$@"
+END
+    unshare -m bash in-namespace timeout 90 "$BUILD/dkvm-gpu" plan --xml domain.xml >out 2>err && fail 'it is not refused'
+    says '0000:03:00.0 cannot be moved: /sys/bus/pci/devices/0000:03:00.0/driver_override: Read-only file system.'
+}
+
 @test "plan: an NVMe disk of the VM is left to libvirt, unless a sibling would have to move" {
     local shared='9 08:00.0 0108 1b36:0010 QEMU NVM Express Controller | nvme=nvme9n1'
     domain "$(hostdev 00 0b 0)" "$(nvme 01 00 0)" >domain.xml

@@ -50,6 +50,34 @@ static void test_there_and_back(void)
     }
 }
 
+/* Debian's gdm3 is known by three names, and its processes by the last. */
+static void test_aliases(void)
+{
+    make_desktop();
+    put_link("/etc/systemd/system/display-manager.service", "/lib/systemd/system/gdm3.service");
+    put_link("/lib/systemd/system/gdm3.service", "gdm.service");
+    put("/lib/systemd/system/gdm.service", "");
+    put_unit("gdm.service", "active");
+    put_holder("Xorg\n", "0::/system.slice/gdm.service\n");
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+    expect_log("stop gdm.service; start gdm.service");
+}
+
+/* Where systemd has a hierarchy of its own: cgroups(7), version 1. */
+static void test_old_cgroup(void)
+{
+    make_desktop();
+    put_holder("Xorg\n", "4:memory:/x\n1:name=systemd:/system.slice/" MANAGER "\n");
+    g_autoptr(DkvmHandover) handover = must_load();
+
+    g_assert_true(prepare(handover, NULL));
+    expect_log("stop " MANAGER);
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+}
+
 /* One that does not draw on the card is left alone. */
 static void test_elsewhere(void)
 {
@@ -282,6 +310,8 @@ static void add(void)
 {
     g_test_add_func("/desktop/there-and-back", test_there_and_back);
     g_test_add_func("/desktop/elsewhere", test_elsewhere);
+    g_test_add_func("/desktop/aliases", test_aliases);
+    g_test_add_func("/desktop/old-cgroup", test_old_cgroup);
     g_test_add_func("/desktop/late", test_late);
     g_test_add_func("/desktop/again", test_again);
     g_test_add_func("/desktop/silent", test_silent);

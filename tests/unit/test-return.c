@@ -309,6 +309,26 @@ static void test_order_last(void)
     dkvm_worker_act = fake_kernel;
 }
 
+/* udev makes the folder with the file in it, and neither stays: who only looks at the end of the
+ * time sees nothing. */
+static void test_late_folder(void)
+{
+    make_host();
+    put("/dev/dri/card0", "");
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        g_usleep(200000);
+        put("/dev/dri/by-path/card", "");
+        g_usleep(1000000);
+        g_autofree char *folder = at("/dev/dri/by-path");
+        remove_tree(folder);
+        _exit(0);
+    }
+    g_assert_true(dkvm_wait_for_file("/dev/dri/by-path/card", 5000));
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+}
+
 static void add(void)
 {
     g_test_add_func("/return/in-flight", test_in_flight);
@@ -317,6 +337,7 @@ static void add(void)
     g_test_add_func("/return/greedy", test_greedy);
     g_test_add_func("/return/order", test_order);
     g_test_add_func("/return/order-last", test_order_last);
+    g_test_add_func("/return/late-folder", test_late_folder);
 }
 
 int main(int argc, char **argv)
