@@ -7,6 +7,7 @@
 
 A case begins and ends with a host that is as it was; one that does not leaves a "not ok" and a host put right by
 "dkvm-gpu restore --all", so that the next one is judged by itself."""
+import collections
 import os
 import signal
 import subprocess
@@ -109,12 +110,12 @@ def done_steps(domain):
     return {(one["step"], one["target"]) for one in measure.status(domain)["steps"] if one["state"] == "done"}
 
 
-def logs_each_step(domain, known, since, times, *taken):
-    """A line in the journal for each of the KNOWN steps, each of the TIMES there and back, with the fields to find it
-    by; of a step without a device, without a field for one."""
-    need({(step, bdf) for step in ("unbind", "override", "bind") for bdf in taken} <= known, f"steps: {known}")
+def logs_each_step(domain, known, since, *taken):
+    """A line in the journal for each of the KNOWN steps, each of the times that it was done, there and back, with the
+    fields to find it by; of a step without a device, without a field for one."""
+    need({(step, bdf) for step in ("unbind", "override", "bind") for bdf in taken} <= set(known), f"steps: {known}")
     lines = measure.steps(domain, since)
-    for step, target in known:
+    for (step, target), times in known.items():
         bdf = target if is_address(target) else None
         said = [text for _, one, device, text in lines if (one, device) == (step, bdf)]
         for word in (": done", "undo"):
@@ -131,9 +132,9 @@ def logs_each_step(domain, known, since, times, *taken):
 @case("GPU and sound, managed='yes', destroyed and shut down; a line in the journal for each step")
 def managed():
     domain = Domain("managed", [GPU, SOUND])
-    known, since = set(), time.monotonic()
-    times = cycles(domain, GPU, SOUND, ends=("shutdown", "destroy"), meanwhile=lambda: known.update(done_steps(domain)))
-    logs_each_step(domain, known, since, times, GPU, SOUND)
+    known, since = collections.Counter(), time.monotonic()  # a module is loaded once, and stays
+    cycles(domain, GPU, SOUND, ends=("shutdown", "destroy"), meanwhile=lambda: known.update(done_steps(domain)))
+    logs_each_step(domain, known, since, GPU, SOUND)
 
 
 @case("GPU and sound, managed='no'")
