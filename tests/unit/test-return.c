@@ -43,14 +43,14 @@ static int slow_kernel(DkvmWorkKind kind, const char *a, const char *b, char **t
     return cause;
 }
 
-static void kill_while_worker_works(DkvmWorkKind kind, const char *end, const char *text)
+/* There, in a process that is killed when its worker is in the slow call. */
+static void kill_in_prepare(DkvmWorkKind kind, const char *end, const char *text)
 {
     int status;
 
     slow_kind = kind;
     slow_end = end;
     slow_text = text;
-    dkvm_worker_act = slow_kernel;
     pid_t pid = fork();
 
     if (pid == 0) {
@@ -64,6 +64,12 @@ static void kill_while_worker_works(DkvmWorkKind kind, const char *end, const ch
     g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
     g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
     g_assert_true(WIFSIGNALED(status));
+}
+
+static void kill_while_worker_works(DkvmWorkKind kind, const char *end, const char *text)
+{
+    dkvm_worker_act = slow_kernel;
+    kill_in_prepare(kind, end, text);
     g_assert_false(exists("/slow-over"));
     recover();
     g_assert_true(exists("/slow-over"));
@@ -111,25 +117,9 @@ static pid_t stuck_pid(const DkvmHandover *handover)
 
 static void test_in_flight_stuck(void)
 {
-    int status;
-
     make_host();
-    slow_kind = DKVM_WORK_WRITE;
-    slow_end = GPU "/driver/unbind";
-    slow_text = GPU;
     dkvm_worker_act = stuck_kernel;
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        DkvmHandover *handover = must_load();
-
-        (void)prepare(handover, NULL);
-        _exit(0);
-    }
-    while (!exists("/slow"))
-        g_usleep(2000);
-    g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
-    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    kill_in_prepare(DKVM_WORK_WRITE, GPU "/driver/unbind", GPU);
     g_autoptr(DkvmHandover) handover = must_load();
     g_assert_false(dkvm_handover_restore(handover, "left over"));
     g_assert_nonnull(strstr(handover->problems->str, "is stuck in the kernel"));
