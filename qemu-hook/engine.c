@@ -163,12 +163,12 @@ static void wait_for_worker(DkvmHandover *handover)
     struct pollfd one = {.fd = dkvm_process_open(pid, handover->worker_start), .events = POLLIN};
 
     handover->worker_pid = 0;
-    if (one.fd < 0)
-        return;
-    int ended = poll(&one, 1, action ? (int)action->step->deadline : 0);
-
-    (void)close(one.fd);
-    if (ended > 0 || !action)
+    if (one.fd >= 0) {
+        (void)poll(&one, 1, action ? (int)action->step->deadline : 0);
+        (void)close(one.fd);
+    }
+    /* Whatever the wait came to: it is the process that counts. */
+    if (!action || !dkvm_process_is(pid, handover->worker_start))
         return;
     action->late = pid;
     action->late_start = handover->worker_start;
