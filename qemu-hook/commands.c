@@ -15,6 +15,7 @@
 #include "qemu-hook/libvirt.h"
 #include "qemu-hook/plan.h"
 #include "qemu-hook/rundir.h"
+#include "qemu-hook/shield.h"
 #include "qemu-hook/step.h"
 
 #define XML_MAX (4 * 1024 * 1024)
@@ -107,6 +108,17 @@ static void print_one(const DkvmHandover *handover)
     }
 }
 
+/* Given back, and libvirt does not know it yet. */
+static void print_shields(void)
+{
+    g_autofree char *text = dkvm_shield_text();
+
+    if (text)
+        (void)printf("libvirt was not there when devices were given back. Until it says that their "
+                     "VM has ended, no program can write to the registers of %s.\n",
+                     text);
+}
+
 static void json_one(JsonBuilder *b, const DkvmHandover *handover)
 {
     json_builder_begin_object(b);
@@ -186,6 +198,8 @@ int dkvm_command_status(gboolean json)
     } else if (count == 0) {
         (void)puts("Nothing is handed over.");
     }
+    if (!json)
+        print_shields();
     return dkvm_host_is_wedged(NULL) ? EXIT_WEDGED : 0;
 }
 
@@ -282,14 +296,30 @@ static int refuse(const char *format, ...)
     return EXIT_REFUSED;
 }
 
+/* Also when no guard is left. */
+static void lower_shields(const DkvmWants *wants)
+{
+    for (guint i = 0; i < wants->devices->len; i++) {
+        const DkvmWanted *wanted = &g_array_index(wants->devices, DkvmWanted, i);
+        char bdf[DKVM_BDF_SIZE];
+
+        dkvm_bdf_format(&wanted->bdf, bdf);
+        dkvm_shield_lower(bdf);
+    }
+}
+
 static int tell(const DkvmWants *wants, const char *word)
 {
     g_autofree char *text = NULL;
+    gboolean known = dkvm_client_is_known(wants->uuid);
+    gboolean released = g_str_equal(word, "release");
 
-    if (!dkvm_client_is_known(wants->uuid))
-        return 0;
-    if (g_str_equal(word, "release"))
+    if (known && released)
         dkvm_rundir_note_release(wants->uuid);
+    if (released)
+        lower_shields(wants);
+    if (!known)
+        return 0;
     (void)dkvm_client_ask(wants->uuid, word, -1, FALSE, SHORT_MS, &text);
     return 0;
 }

@@ -13,6 +13,7 @@
 
 #include "lib/error.h"
 #include "lib/log.h"
+#include "lib/paths.h"
 #include "qemu-hook/channel.h"
 #include "qemu-hook/commands.h"
 #include "qemu-hook/inhibitor.h"
@@ -20,6 +21,7 @@
 #include "qemu-hook/plan.h"
 #include "qemu-hook/reboot.h"
 #include "qemu-hook/rundir.h"
+#include "qemu-hook/shield.h"
 #include "qemu-hook/step.h"
 
 #define SECOND G_USEC_PER_SEC
@@ -119,6 +121,24 @@ static gboolean is_idle(const Guard *guard)
     return guard->handover->phase == DKVM_PHASE_NEW || guard->handover->phase == DKVM_PHASE_CLOSED;
 }
 
+/* DEVICES: of DkvmTaken. */
+static void lower_shields(const GPtrArray *devices)
+{
+    for (guint i = 0; i < devices->len; i++)
+        dkvm_shield_lower(((const DkvmTaken *)g_ptr_array_index(devices, i))->bdf);
+}
+
+/* Before the host's drivers have the devices, and after: one that was found anew has lost it.  The
+ * note of a release comes before whoever wrote it lowers the shield, so one of the two sees it. */
+static void shield(const Guard *guard)
+{
+    if (!guard->handover->was_prepared || guard->released || *dkvm_paths_root() != '\0')
+        return;
+    dkvm_shield_raise(guard->handover);
+    if (dkvm_rundir_is_released(guard->uuid))
+        lower_shields(guard->handover->devices);
+}
+
 /* TRUE: nothing is left. */
 static gboolean restore(Guard *guard, const char *reason)
 {
@@ -126,7 +146,9 @@ static gboolean restore(Guard *guard, const char *reason)
 
     guard->tries++;
     handover->last_try = guard->leave || guard->tries >= TRIES;
+    shield(guard);
     if (dkvm_handover_restore(handover, reason)) {
+        shield(guard);
         if (handover->problems->len > 0)
             dkvm_log_warning("VM %s: given back, but: %s", handover->name, handover->problems->str);
         dkvm_reboot_call_off(handover);
@@ -182,6 +204,8 @@ static gboolean do_prepare(Guard *guard, int client, int xml, pid_t caller, guin
 
     if (!plan)
         return FALSE;
+    /* libvirt starts a VM with them, so it does not believe any more that one runs. */
+    lower_shields(plan->devices);
     handover->gave_up = is_hung_up;
     handover->gave_up_data = GINT_TO_POINTER(client);
     if (!dkvm_handover_begin(handover, wants->name, g_steal_pointer(&plan->devices),

@@ -608,12 +608,17 @@ def libvirtd_gone():
     libvirtd_without_restart()
     where = Host()
     domain = Domain("gone", [GPU, SOUND]).define().begin()
+    host.write("/run/hook.log", "")
     host.kill_libvirtd()
     time.sleep(1)
     os.kill(domain.pid(), signal.SIGKILL)
     where.back("nobody sent release")
+    # It believes that the VM has the devices, and resets what has the host's driver by its bus.
     host.start_libvirtd()
+    wait(lambda: f"90-after {domain.name} release" in host.hook_log(), 60, "libvirt says release")
     where.back("libvirtd is back")
+    need("/config " not in snapshot.read("/proc/mounts"), "nothing of the devices is kept from libvirt any more")
+    cycle(where, domain, GPU, SOUND)
     domain.remove()
 
 
