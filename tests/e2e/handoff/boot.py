@@ -290,14 +290,16 @@ def no_display_manager(said, begin):
 
 
 def no_delay(said, begin):
-    stopping = first(said, begin, "dkvm-guard@", "Stopping ")
-    stopped = first(said, begin, "dkvm-guard@", "Deactivated successfully")
-    first(said, begin, "dkvm-guard@", "Stopped ")
+    """systemd says "Stopping" of a unit that it has to wait for; a guard may have ended by itself before its turn."""
+    stopped = first(said, begin, "dkvm-guard@", "Stopped ")
+    stopping = [at for at, unit, text in said if at > begin and "dkvm-guard@" in unit and text.startswith("Stopping ")]
     ours = [text for at, unit, text in said if at > begin and unit.startswith("dkvm-")]
     slow = [text for text in ours if "timed out" in text or "SIGKILL" in text]
     need(not slow, f"a unit of ours was waited for: {slow}")
-    need(stopped - stopping <= 5, f"our unit took {stopped - stopping:.1f} s")
-    host.report(True, f"no unit of ours adds more than 5 s ({stopped - stopping:.1f} s)")
+    waited = stopped - stopping[0] if stopping else 0
+    need(waited <= 5, f"our unit took {waited:.1f} s")
+    need(stopped < first(said, begin, "dbus.service", "Stopping "), "the guard could ask systemd to its end")
+    host.report(True, f"no unit of ours adds more than 5 s ({waited:.1f} s)")
 
 
 def shutdown_2():
