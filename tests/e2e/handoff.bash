@@ -20,7 +20,7 @@ handoff_setup() { # SUITE
     make -s -C "$TOP" B="$BUILD" DESTDIR="$stage" uninstall >/dev/null
     (cd "$stage" && find . ! -type d | sort) | comm -23 "$stage.before" - >"$to/uninstalled"
     cp "$BATS_TEST_DIRNAME"/handoff/*.py "$BATS_TEST_DIRNAME/handoff/standin" "$to/"
-    for program in hold killer; do
+    for program in hold killer neighbour; do
         gcc -O1 -Wall -Wextra -static -o "$to/$program" "$BATS_TEST_DIRNAME/handoff/$program.c"
     done
 }

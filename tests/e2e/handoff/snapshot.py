@@ -6,6 +6,7 @@
 
 Two snapshots of a host that is as it was are equal: what comes and goes by itself (services that D-Bus starts, process
 ids, the modules of vfio, which stay loaded for other VMs) is not in them."""
+import collections
 import glob
 import os
 import re
@@ -108,8 +109,11 @@ def units():
         words = line.split()
         if len(words) > 3 and not BY_THEMSELVES.match(words[0]):
             yield f"unit.{words[0]}", f"{words[2]} {words[3]}"
-    for slice_ in ("init.scope", "system.slice", "user.slice", "machine.slice"):
-        yield f"cpus.{slice_}", output("systemctl", "show", "-P", "AllowedCPUs", slice_).strip() or "-"
+    text = output("systemctl", "show", "-p", "Id", "-p", "AllowedCPUs", "init.scope", "system.slice", "user.slice",
+                  "machine.slice")
+    for block in text.strip().split("\n\n"):
+        one = dict(line.split("=", 1) for line in block.splitlines())
+        yield f"cpus.{one['Id']}", one.get("AllowedCPUs") or "-"
 
 
 def inhibitors():
@@ -143,17 +147,28 @@ def ours():
     # What the next login is told: the way back was not as usual.
     for path in sorted(glob.glob("/run/motd.d/dkvm-*")):
         yield f"motd.{os.path.basename(path)}", read(path).replace("\n", " / ")
-    counts = {}
-    for path in glob.glob("/proc/[0-9]*/comm"):
-        name = read(path)
-        if name.startswith("dkvm-") or name.startswith("qemu-system"):
-            counts[name] = counts.get(name, 0) + 1
+    counts, opened = collections.Counter(), []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        name = read(f"/proc/{pid}/comm")
+        if name.startswith(("dkvm-", "qemu-system")):
+            counts[name] += 1
+        opened += [(group, name) for group in groups_open(pid)]
     for name, count in sorted(counts.items()):
         yield f"process.{name}", str(count)
-    for path in glob.glob("/proc/[0-9]*/fd/*"):
-        target = link(path) if "/dev/vfio" in _target(path) else ""
-        if target.isdigit():
-            yield f"vfio-open.{target}", read(os.path.dirname(os.path.dirname(path)) + "/comm")
+    for group, name in opened:
+        yield f"vfio-open.{group}", name
+
+
+def groups_open(pid):
+    found = []
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            target = _target(f"/proc/{pid}/fd/{fd}")
+            if re.fullmatch(r"/dev/vfio/\d+", target):
+                found.append(target[len("/dev/vfio/"):])
+    except OSError:
+        pass  # it has ended
+    return found
 
 
 def _target(path):
