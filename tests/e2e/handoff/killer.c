@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -209,15 +210,19 @@ static void describe(char *to, size_t size, const Header *header, const char *pa
     }
 }
 
-/* The newest journal, which is kept open: its last records are there when its name is gone. */
+/* The newest journal, which is kept open: its last records are there when its name is gone, and
+ * when the guard has begun another, empty one. */
 static size_t whole_journal(void)
 {
     static int fd = -1;
     int now = open(journal, O_RDONLY | O_CLOEXEC);
+    struct stat status;
 
-    if (now >= 0) {
+    if (now >= 0 && (fd < 0 || (fstat(now, &status) == 0 && status.st_size > 0))) {
         close(fd);
         fd = now;
+    } else if (now >= 0) {
+        close(now);
     }
     ssize_t length = fd < 0 ? 0 : pread(fd, data, sizeof data, 0);
 
