@@ -33,8 +33,8 @@ G_GNUC_UNUSED static pid_t start_guard(void)
     return pid;
 }
 
-/* Tells the guard WORD; with XML also waits for its answer. */
-G_GNUC_UNUSED static char *tell(const char *word, const char *xml)
+/* WORD on its way to the guard, as soon as that listens; XML (or NULL) goes along. */
+G_GNUC_UNUSED static int say(const char *word, const char *xml)
 {
     g_autofree char *message = g_strdup_printf("%s %d %" G_GUINT64_FORMAT, word, (int)getpid(),
                                                dkvm_process_start(getpid()));
@@ -51,13 +51,33 @@ G_GNUC_UNUSED static char *tell(const char *word, const char *xml)
         g_assert_cmpint(write(fd, xml, strlen(xml)), ==, (gssize)strlen(xml));
     }
     g_assert_true(dkvm_channel_send(channel, message, fd));
+    if (fd >= 0)
+        (void)close(fd);
+    return channel;
+}
+
+/* The guard takes what was said; if ANSWERED it also answers. */
+G_GNUC_UNUSED static char *hear(int channel, gboolean answered)
+{
     g_autofree char *accepted = dkvm_channel_receive(channel, 20000, NULL);
 
     g_assert_cmpstr(accepted, ==, "accepted");
-    char *answer = xml ? dkvm_channel_receive(channel, 20000, NULL) : NULL;
+    char *answer = answered ? dkvm_channel_receive(channel, 20000, NULL) : NULL;
 
     (void)close(channel);
     return answer;
+}
+
+/* Tells the guard WORD; with XML also waits for its answer. */
+G_GNUC_UNUSED static char *tell(const char *word, const char *xml)
+{
+    return hear(say(word, xml), xml != NULL);
+}
+
+/* Asks the guard WORD, with which no definition goes. */
+G_GNUC_UNUSED static char *ask(const char *word)
+{
+    return hear(say(word, NULL), TRUE);
 }
 
 /* Waits for FILE to have TEXT. */
