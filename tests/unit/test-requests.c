@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* qemu-hook/guardian.c: what a guard answers to a start for which the devices are not there any
- * more. */
+ * more, and what it does with left-overs that somebody else uses. */
+#include <sys/inotify.h>
+
 #include "tests/unit/guard-run.h"
 #include "tests/unit/handover-run.h"
 
@@ -124,12 +126,108 @@ static void test_gone(void)
     ends_at_home(guard);
 }
 
+/* ---- left-overs ------------------------------------------------------------------------- */
+
+static const DkvmHandover *left;
+static DkvmPhase left_in;
+
+static gboolean is_taken(void)
+{
+    g_autofree char *driver = driver_of(GPU);
+
+    return g_str_equal(driver, "vfio-pci");
+}
+
+static void kill_with_gpu(guint32 number)
+{
+    if (left->phase == left_in && is_taken())
+        (void)kill(getpid(), SIGKILL);
+}
+
+/* There and back in a guard that is killed in PHASE, when the GPU is with vfio-pci. */
+static void leave_in(DkvmPhase phase)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        DkvmHandover *handover = must_load();
+
+        left = handover;
+        left_in = phase;
+        dkvm_journal_appended = kill_with_gpu;
+        (void)prepare(handover, NULL);
+        (void)dkvm_handover_restore(handover, "test");
+        _exit(0);
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_true(WIFSIGNALED(status));
+    g_autoptr(DkvmHandover) handover = dkvm_handover_peek(UUID, NULL);
+    g_assert_cmpint(handover->phase, ==, phase);
+    g_assert_true(is_taken());
+}
+
+static char *picture(void)
+{
+    GString *text = g_string_new(NULL);
+    g_autofree char *sys = at("/sys");
+
+    add_picture(text, sys);
+    return g_string_free(text, FALSE);
+}
+
+/* Each look at what PID has open is an event of the descriptor that is returned. */
+static int watch_looks(pid_t pid)
+{
+    g_autofree char *name = g_strdup_printf("/proc/%d/fd", (int)pid), *folder = at(name);
+    int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+    g_assert_cmpint(inotify_add_watch(watch, folder, IN_CLOSE_NOWRITE), >=, 0);
+    return watch;
+}
+
+static void wait_for_look(int watch)
+{
+    struct pollfd one = {.fd = watch, .events = POLLIN};
+    struct inotify_event event; /* of the folder itself: without a name */
+
+    g_assert_cmpint(poll(&one, 1, 20000), ==, 1);
+    g_assert_cmpint(read(watch, &event, sizeof event), ==, sizeof event);
+}
+
+/* Another VM's QEMU has opened the group before the next guard came.  That looks again and again,
+ * without being told to, and gives back when nobody has it any more. */
+static void is_left_to_guest(DkvmPhase phase)
+{
+    make_host();
+    leave_in(phase);
+    g_autofree char *before = picture();
+    pid_t qemu = start_qemu();
+    int watch = watch_looks(qemu);
+
+    show_group();
+    pid_t guard = start_guard();
+    for (int i = 0; i < 3; i++)
+        wait_for_look(watch);
+    g_autofree char *after = picture();
+    g_assert_cmpstr(after, ==, before);
+    end_process(qemu, SIGKILL);
+    ends_at_home(guard);
+    (void)close(watch);
+}
+
+static void test_restoring(void)
+{
+    is_left_to_guest(DKVM_PHASE_RESTORING);
+}
+
 static void add(void)
 {
     g_test_add_func("/requests/start-idle", test_idle);
     g_test_add_func("/requests/start-given-back", test_given_back);
     g_test_add_func("/requests/start-taken", test_taken);
     g_test_add_func("/requests/start-gone", test_gone);
+    g_test_add_func("/requests/restoring-with-guest", test_restoring);
 }
 
 int main(int argc, char **argv)
