@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* qemu-hook/bus.c, with a systemd of our own on a bus of its own, and with a bus that is silent. */
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "qemu-hook/bus.h"
 #include "tests/unit/fake-systemd.h"
+#include "tests/unit/silent-bus.h"
 
 static void expect_service(const char *service, const char *wanted)
 {
@@ -28,18 +27,11 @@ static void test_unit_state(void)
     g_assert_true(dkvm_bus_unit_exists("dm.service"));
 }
 
-/* It takes connections and says nothing. */
 static void test_silent(void)
 {
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    g_autofree char *path = at("/silent"), *address = g_strconcat("unix:path=", path, NULL);
-    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int listener = silent_bus_start();
     g_autoptr(GError) error = NULL;
 
-    (void)g_strlcpy(name.sun_path, path, sizeof name.sun_path);
-    g_assert_cmpint(bind(listener, (struct sockaddr *)&name, sizeof name), ==, 0);
-    g_assert_cmpint(listen(listener, 16), ==, 0);
-    g_assert_true(g_setenv("DBUS_SYSTEM_BUS_ADDRESS", address, TRUE));
     g_assert_false(dkvm_bus_start_unit("a.service", 100, &error));
     g_assert_nonnull(strstr(error->message, "start a.service: the system bus does not answer"));
     g_autofree char *state = dkvm_bus_unit_state("a.service");
