@@ -91,68 +91,6 @@ static void test_elsewhere(void)
     expect_state(MANAGER, "active");
 }
 
-/* One that does not stop in time: the start is refused, and it is started again. */
-static void test_late(void)
-{
-    GError *error = NULL;
-
-    make_desktop();
-    stops_late = TRUE;
-    g_autoptr(DkvmHandover) handover = must_load();
-
-    g_assert_false(prepare(handover, &error));
-    stops_late = FALSE;
-    g_assert_nonnull(strstr(error->message, "cannot stop " MANAGER));
-    g_error_free(error);
-    g_assert_cmpint(handover->phase, ==, DKVM_PHASE_CLOSED);
-    expect_log("stop " MANAGER "; start " MANAGER);
-    expect_state(MANAGER, "active");
-}
-
-/* Neither one that cannot be started nor a systemd that does not answer is forgotten. */
-static void test_again(void)
-{
-    gboolean *flags[] = {&cannot_start, &is_silent};
-    static const char *const said[] = {"cannot start " MANAGER,
-                                       "display-manager of " MANAGER " is now cannot be read"};
-
-    for (gsize i = 0; i < G_N_ELEMENTS(flags); i++) {
-        make_desktop();
-        g_autoptr(DkvmHandover) handover = must_load();
-
-        g_assert_true(prepare(handover, NULL));
-        *flags[i] = TRUE;
-        g_assert_false(dkvm_handover_restore(handover, "test"));
-        *flags[i] = FALSE;
-        g_assert_nonnull(strstr(handover->problems->str, said[i]));
-        assert_home();
-        g_assert_true(dkvm_handover_restore(handover, "again"));
-        expect_state(MANAGER, "active");
-    }
-}
-
-static void test_silent(void)
-{
-    make_desktop();
-    is_silent = TRUE;
-    g_autofree char *text = refusal();
-    is_silent = FALSE;
-
-    g_assert_nonnull(strstr(text, "systemd does not say whether " MANAGER " runs."));
-}
-
-static void test_host_goes_down(void)
-{
-    make_desktop();
-    g_autoptr(DkvmHandover) handover = must_load();
-
-    g_assert_true(prepare(handover, NULL));
-    is_stopping = TRUE;
-    g_assert_true(dkvm_handover_restore(handover, "test"));
-    is_stopping = FALSE;
-    expect_log("stop " MANAGER);
-}
-
 static void test_session(void)
 {
     g_autoptr(GError) error = NULL;
@@ -312,10 +250,6 @@ static void add(void)
     g_test_add_func("/desktop/elsewhere", test_elsewhere);
     g_test_add_func("/desktop/aliases", test_aliases);
     g_test_add_func("/desktop/old-cgroup", test_old_cgroup);
-    g_test_add_func("/desktop/late", test_late);
-    g_test_add_func("/desktop/again", test_again);
-    g_test_add_func("/desktop/silent", test_silent);
-    g_test_add_func("/desktop/host-goes-down", test_host_goes_down);
     g_test_add_func("/desktop/session", test_session);
     g_test_add_func("/desktop/drain", test_drain);
     g_test_add_func("/desktop/nvidia-node", test_nvidia_node);

@@ -91,10 +91,6 @@ static void test_holders(void)
 static void test_notes(void)
 {
     make_services();
-    is_silent = TRUE;
-    g_autofree char *silent = refusal();
-    is_silent = FALSE;
-    g_assert_nonnull(strstr(silent, "systemd does not say whether a.service runs."));
     put_link("/etc/systemd/system/display-manager.service", "/lib/systemd/system/off.service");
     {
         g_autoptr(DkvmWants) wants = NULL;
@@ -152,58 +148,6 @@ static void test_marker(void)
     g_assert_cmpstr(fine, ==, NULL);
 }
 
-/* One that does not stop in time: the start is refused, and it is started again. */
-static void test_late(void)
-{
-    GError *error = NULL;
-
-    make_services();
-    stops_late = TRUE;
-    g_autoptr(DkvmHandover) handover = must_load();
-
-    g_assert_false(prepare(handover, &error));
-    stops_late = FALSE;
-    g_assert_nonnull(strstr(error->message, "a.socket"));
-    g_error_free(error);
-    g_assert_cmpint(handover->phase, ==, DKVM_PHASE_CLOSED);
-    expect_log("stop a.socket; start a.socket");
-    expect_state("a.socket", "active");
-}
-
-/* Neither one that cannot be started nor a systemd that does not answer is forgotten. */
-static void test_again(void)
-{
-    gboolean *flags[] = {&cannot_start, &is_silent};
-    static const char *const said[] = {"cannot start a.service", "services of a.service is now "};
-
-    for (gsize i = 0; i < G_N_ELEMENTS(flags); i++) {
-        make_services();
-        g_autoptr(DkvmHandover) handover = must_load();
-
-        g_assert_true(prepare(handover, NULL));
-        *flags[i] = TRUE;
-        g_assert_false(dkvm_handover_restore(handover, "test"));
-        *flags[i] = FALSE;
-        g_assert_nonnull(strstr(handover->problems->str, said[i]));
-        assert_home();
-        g_assert_true(dkvm_handover_restore(handover, "again"));
-        expect_state("a.service", "active");
-        expect_state("a.socket", "active");
-    }
-}
-
-static void test_host_goes_down(void)
-{
-    make_services();
-    g_autoptr(DkvmHandover) handover = must_load();
-
-    g_assert_true(prepare(handover, NULL));
-    is_stopping = TRUE;
-    g_assert_true(dkvm_handover_restore(handover, "test"));
-    is_stopping = FALSE;
-    expect_log("stop a.socket; stop a.service");
-}
-
 /* Started by somebody else meanwhile: nothing to do. */
 static void test_started_by_hand(void)
 {
@@ -243,9 +187,6 @@ static void add(void)
     g_test_add_func("/services/holders", test_holders);
     g_test_add_func("/services/notes", test_notes);
     g_test_add_func("/services/marker", test_marker);
-    g_test_add_func("/services/late", test_late);
-    g_test_add_func("/services/again", test_again);
-    g_test_add_func("/services/host-goes-down", test_host_goes_down);
     g_test_add_func("/services/started-by-hand", test_started_by_hand);
     g_test_add_func("/services/kill", test_kill);
 }
