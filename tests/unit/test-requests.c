@@ -221,6 +221,11 @@ static void test_restoring(void)
     is_left_to_guest(DKVM_PHASE_RESTORING);
 }
 
+static void test_preparing(void)
+{
+    is_left_to_guest(DKVM_PHASE_PREPARING);
+}
+
 static void add(void)
 {
     g_test_add_func("/requests/start-idle", test_idle);
@@ -228,6 +233,7 @@ static void add(void)
     g_test_add_func("/requests/start-taken", test_taken);
     g_test_add_func("/requests/start-gone", test_gone);
     g_test_add_func("/requests/restoring-with-guest", test_restoring);
+    g_test_add_func("/requests/preparing-with-guest", test_preparing);
 }
 
 int main(int argc, char **argv)
