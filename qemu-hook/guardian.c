@@ -69,7 +69,13 @@ static void watch_qemu(Guard *guard)
     guard->qemu_gone = guard->qemu < 0 ? g_get_monotonic_time() : 0;
 }
 
-/* Whoever has the group open is the QEMU that we watch. */
+static gboolean is_with_guest(const DkvmHandover *handover)
+{
+    return handover->phase == DKVM_PHASE_PREPARED || handover->phase == DKVM_PHASE_RUNNING;
+}
+
+/* Whoever has the group open is the QEMU that we watch; while all is being given back it is
+ * somebody else's, and only waited for. */
 static gboolean find_qemu(Guard *guard)
 {
     guint64 start;
@@ -78,6 +84,8 @@ static gboolean find_qemu(Guard *guard)
 
     if (pid == 0)
         return FALSE;
+    if (!is_with_guest(guard->handover))
+        return TRUE;
     if (!dkvm_handover_set_running(guard->handover, pid, start, &error))
         dkvm_log_warning("%s", error->message);
     guard->handover->qemu = pid;
@@ -121,13 +129,6 @@ static gboolean is_idle(const Guard *guard)
     return guard->handover->phase == DKVM_PHASE_NEW || guard->handover->phase == DKVM_PHASE_CLOSED;
 }
 
-/* DEVICES: of DkvmTaken. */
-static void lower_shields(const GPtrArray *devices)
-{
-    for (guint i = 0; i < devices->len; i++)
-        dkvm_shield_lower(((const DkvmTaken *)g_ptr_array_index(devices, i))->bdf);
-}
-
 /* Before the host's drivers have the devices, and after: one that was found anew has lost it.  The
  * note of a release comes before whoever wrote it lowers the shield, so one of the two sees it. */
 static void shield(const Guard *guard)
@@ -136,7 +137,7 @@ static void shield(const Guard *guard)
         return;
     dkvm_shield_raise(guard->handover);
     if (dkvm_rundir_is_released(guard->uuid))
-        lower_shields(guard->handover->devices);
+        dkvm_shield_lower_all(guard->handover->devices);
 }
 
 /* TRUE: nothing is left. */
@@ -205,7 +206,7 @@ static gboolean do_prepare(Guard *guard, int client, int xml, pid_t caller, guin
     if (!plan)
         return FALSE;
     /* libvirt starts a VM with them, so it does not believe any more that one runs. */
-    lower_shields(plan->devices);
+    dkvm_shield_lower_all(plan->devices);
     handover->gave_up = is_hung_up;
     handover->gave_up_data = GINT_TO_POINTER(client);
     if (!dkvm_handover_begin(handover, wants->name, g_steal_pointer(&plan->devices),
@@ -232,7 +233,7 @@ static void on_prepare(Guard *guard, int client, int xml, pid_t caller, guint64 
     /* What an earlier run left is put back first; that the VM runs is known from the group. */
     if (!is_idle(guard) && find_qemu(guard)) {
         (void)answer(client, "no",
-                     "This VM still has its devices: its QEMU has not ended. End it first.");
+                     "A running VM has its devices: the QEMU of it has not ended. End it first.");
         return;
     }
     if (!is_idle(guard) && !restore(guard, "before another start")) {
@@ -284,7 +285,7 @@ static void on_reconnect(Guard *guard, pid_t caller, guint64 start)
 {
     g_autoptr(GError) error = NULL;
 
-    if (is_idle(guard))
+    if (!is_with_guest(guard->handover))
         return;
     if (!dkvm_handover_set_caller(guard->handover, caller, start, &error))
         dkvm_log_warning("%s", error->message);
@@ -297,7 +298,7 @@ static void on_reconnect(Guard *guard, pid_t caller, guint64 start)
 static void on_restore(Guard *guard, int client)
 {
     if (!is_idle(guard) && find_qemu(guard)) {
-        (void)answer(client, "no", "The VM runs and has its devices; shut it down first.");
+        (void)answer(client, "no", "A running VM has the devices; shut it down first.");
         return;
     }
     if (is_idle(guard) || restore(guard, "asked for")) {
@@ -471,7 +472,7 @@ static void turn(Guard *guard)
     int stuck = stuck_worker(guard->handover);
     gboolean waiting = !is_idle(guard) && guard->qemu < 0 && stuck < 0 &&
                        (guard->released || guard->caller_gone || guard->qemu_gone ||
-                        guard->handover->phase == DKVM_PHASE_RESTORING);
+                        !is_with_guest(guard->handover));
     struct pollfd fds[] = {{.fd = guard->listener, .events = POLLIN},
                            {.fd = guard->signals, .events = POLLIN},
                            {.fd = guard->caller, .events = POLLIN},
@@ -528,11 +529,6 @@ static gboolean open_all(Guard *guard, GError **error)
     guard->listener = dkvm_channel_listen(guard->uuid, error);
     guard->signals = open_signals();
     return guard->listener >= 0 && new_handover(guard, error);
-}
-
-static gboolean is_with_guest(const DkvmHandover *handover)
-{
-    return handover->phase == DKVM_PHASE_PREPARED || handover->phase == DKVM_PHASE_RUNNING;
 }
 
 /* What another guard left when it was killed. */

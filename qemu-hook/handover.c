@@ -13,6 +13,7 @@
 #include "udev/holders.h"
 
 #define NUMBER_SIZE 24
+#define LOOKS 3 /* at /proc, for one in which nothing was missed */
 #define MAY_SUSPEND "suspend"
 #define MAY_REBOOT "reboot"
 
@@ -396,27 +397,42 @@ gboolean dkvm_handover_set_running(DkvmHandover *handover, pid_t pid, guint64 st
 
 /* ---- who has it ------------------------------------------------------------------------- */
 
-pid_t dkvm_handover_holder(const DkvmHandover *handover, guint64 *start)
+static pid_t look_for_holder(const DkvmHandover *handover, gboolean *complete)
 {
+    *complete = TRUE;
     for (guint i = 0; i < handover->devices->len; i++) {
         const DkvmTaken *taken = g_ptr_array_index(handover->devices, i);
         DkvmGroup group = {.number = taken->group};
         DkvmDevice device = {.sysfs = taken->sysfs, .group = taken->group >= 0 ? &group : NULL};
-        g_autoptr(GPtrArray) holders = dkvm_holders(&device, NULL);
+        gboolean all = FALSE;
+        g_autoptr(GPtrArray) holders = dkvm_holders(&device, &all);
 
+        *complete = *complete && all;
         for (guint k = 0; k < holders->len; k++) {
             const DkvmHolder *holder = g_ptr_array_index(holders, k);
 
             /* /dev/vfio/GROUP, or /dev/vfio/devices/vfioN of newer kernels. */
-            if (!strstr(holder->node, "/vfio/") || holder->pid == getpid())
-                continue;
-            *start = dkvm_process_start(holder->pid);
-            if (*start != 0)
+            if (strstr(holder->node, "/vfio/") && holder->pid != getpid() &&
+                dkvm_process_start(holder->pid) != 0)
                 return holder->pid;
         }
     }
-    *start = 0;
     return 0;
+}
+
+/* A look that did not see all is done again.  One that never does cannot keep a host without its
+ * display: then only the QEMU that was seen before counts. */
+pid_t dkvm_handover_holder(const DkvmHandover *handover, guint64 *start)
+{
+    gboolean complete = FALSE;
+    pid_t pid = 0;
+
+    for (int i = 0; i < LOOKS && pid == 0 && !complete; i++)
+        pid = look_for_holder(handover, &complete);
+    if (pid == 0 && !complete && dkvm_process_is(handover->qemu, handover->qemu_start))
+        pid = handover->qemu;
+    *start = dkvm_process_start(pid);
+    return *start != 0 ? pid : 0;
 }
 
 gboolean dkvm_handover_is_wedged(const DkvmHandover *handover)

@@ -71,6 +71,12 @@ void dkvm_shield_lower(const char *bdf)
                          g_strerror(errno), path);
 }
 
+void dkvm_shield_lower_all(const GPtrArray *devices)
+{
+    for (guint i = 0; i < devices->len; i++)
+        dkvm_shield_lower(((const DkvmTaken *)g_ptr_array_index(devices, i))->bdf);
+}
+
 /* LINE of /proc/self/mounts: "sysfs /sys/devices/.../0000:01:00.0/config sysfs ro,... 0 0". */
 static char *device_of(const char *line)
 {

@@ -16,5 +16,7 @@
 void dkvm_shield_raise(const DkvmHandover *handover);
 /* Lets programs write to BDF again, if they could not. */
 void dkvm_shield_lower(const char *bdf);
+/* The same for DEVICES (of DkvmTaken). */
+void dkvm_shield_lower_all(const GPtrArray *devices);
 /* The addresses of those that have a shield, with spaces between; NULL: none has.  g_free. */
 char *dkvm_shield_text(void);

@@ -127,9 +127,9 @@ static DkvmUserKind kind_of(const DkvmUser *user)
 {
     static const char *const keepers[] = {"systemd-logind", "elogind-daemon", "elogind", "seatd",
                                           NULL};
-    static const char *const guarded[] = {"dbus-daemon", "dbus-broker", "dbus-broker-lau",
-                                          "libvirtd",    "virtqemud",   "virtnodedevd",
-                                          "sshd",        "dkvm-gpu",    NULL};
+    static const char *const guarded[] = {
+        "dbus-daemon",  "dbus-broker", "dbus-broker-lau", "libvirtd", "virtqemud",
+        "virtnodedevd", "sshd",        "sshd-session",    "dkvm-gpu", NULL};
     g_autofree char *manager = dkvm_display_manager();
 
     if (strstr(user->node, "/vfio/"))

@@ -226,6 +226,26 @@ static void test_preparing(void)
     is_left_to_guest(DKVM_PHASE_PREPARING);
 }
 
+/* A person asks for them, and libvirt for a start, meanwhile: both are told why not, and the VM
+ * that they were taken from does not run for that. */
+static void test_asked_meanwhile(void)
+{
+    make_host();
+    leave_in(DKVM_PHASE_RESTORING);
+    pid_t qemu = start_qemu();
+
+    show_group();
+    pid_t guard = start_guard();
+    g_autofree char *restore = ask("restore"), *start = tell("prepare", domain);
+    g_assert_true(g_str_has_prefix(restore, "no A running VM has the devices"));
+    g_assert_true(g_str_has_prefix(start, "no A running VM has its devices"));
+    (void)tell("reconnect", NULL);
+    g_autoptr(DkvmHandover) handover = dkvm_handover_peek(UUID, NULL);
+    g_assert_cmpint(handover->phase, ==, DKVM_PHASE_RESTORING);
+    end_process(qemu, SIGKILL);
+    ends_at_home(guard);
+}
+
 static void add(void)
 {
     g_test_add_func("/requests/start-idle", test_idle);
@@ -234,6 +254,7 @@ static void add(void)
     g_test_add_func("/requests/start-gone", test_gone);
     g_test_add_func("/requests/restoring-with-guest", test_restoring);
     g_test_add_func("/requests/preparing-with-guest", test_preparing);
+    g_test_add_func("/requests/asked-meanwhile", test_asked_meanwhile);
 }
 
 int main(int argc, char **argv)

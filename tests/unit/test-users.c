@@ -8,6 +8,7 @@
 
 #include "qemu-hook/users.h"
 #include "tests/unit/fake-bus.h"
+#include "tests/unit/guard-run.h"
 
 #define GPU "0000:01:00.0"
 #define CONF "/etc/dkvm/dkvm.conf"
@@ -126,12 +127,57 @@ static void test_meanwhile(void)
     g_assert_null(strstr(text, UNSEEN));
 }
 
+/* Who has the group open decides whether anything is given back: a look that did not see all says
+ * nothing of it, and where none sees all, the QEMU that was seen before counts as long as it lives.
+ */
+static void test_holder(void)
+{
+    guint64 start = 0;
+
+    if (geteuid() != 0) {
+        g_test_skip("only root is to see all processes");
+        return;
+    }
+    make_host();
+    hide("", 1, 0);
+    g_autoptr(DkvmHandover) handover = must_load();
+    g_assert_true(prepare(handover, NULL));
+    pid_t qemu = start_qemu();
+    g_autofree char *name = g_strdup_printf("/proc/%d/fd/5", (int)qemu), *fd = at(name);
+    g_autofree char *group = g_file_read_link(fd, NULL);
+
+    show_group();
+    g_assert_cmpint(unlink(fd), ==, 0);
+    hide("fd", 1, 0);
+    g_assert_cmpint(dkvm_handover_holder(handover, &start), ==, 0);
+    guint looks = blind->asked; /* of one time: for each device */
+    g_assert_cmpint(symlink(group, fd), ==, 0);
+    hide("fd", 1, 2 * looks);
+    g_assert_cmpint(dkvm_handover_holder(handover, &start), ==, qemu);
+    g_assert_cmpuint(start, ==, dkvm_process_start(qemu));
+    hide("fd", 1, 3 * looks);
+    g_assert_cmpint(dkvm_handover_holder(handover, &start), ==, 0);
+    g_assert_cmpuint(blind->asked, ==, 3 * looks);
+    handover->qemu = qemu;
+    handover->qemu_start = dkvm_process_start(qemu);
+    hide("fd", 1, 3 * looks);
+    g_assert_cmpint(dkvm_handover_holder(handover, &start), ==, qemu);
+    g_assert_cmpuint(start, ==, handover->qemu_start);
+    handover->qemu_start++;
+    hide("fd", 1, 3 * looks);
+    g_assert_cmpint(dkvm_handover_holder(handover, &start), ==, 0);
+    g_assert_cmpuint(start, ==, 0);
+    hide("", 1, 0);
+    end_process(qemu, SIGKILL);
+    g_assert_true(dkvm_handover_restore(handover, "test"));
+}
+
 /* ---- who is not ended ------------------------------------------------------------------- */
 
 static const char *const keepers[] = {"systemd-logind", "elogind-daemon", "elogind", "seatd"};
-static const char *const guarded[] = {"dbus-daemon", "dbus-broker", "dbus-broker-lau",
-                                      "libvirtd",    "virtqemud",   "virtnodedevd",
-                                      "sshd",        "dkvm-gpu"};
+static const char *const guarded[] = {"dbus-daemon", "dbus-broker",  "dbus-broker-lau",
+                                      "libvirtd",    "virtqemud",    "virtnodedevd",
+                                      "sshd",        "sshd-session", "dkvm-gpu"};
 
 /* A VM that may end what holds its GPU, and COMMAND, which does. */
 static char *refusal_of(const char *pid, const char *command)
@@ -254,6 +300,7 @@ static void add(void)
 {
     g_test_add_func("/users/looks", test_looks);
     g_test_add_func("/users/meanwhile", test_meanwhile);
+    g_test_add_func("/users/holder", test_holder);
     g_test_add_func("/users/not-terminated", test_not_terminated);
     g_test_add_func("/users/blocker", test_blocker);
     g_test_add_func("/users/late-comers", test_late_comers);
