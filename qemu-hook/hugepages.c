@@ -96,12 +96,25 @@ guint64 dkvm_pool_reserved(const DkvmPool *pool)
     return MIN(dkvm_pool_count(&host, "resv_hugepages"), dkvm_pool_count(pool, "free_hugepages"));
 }
 
+/* Of those that a pool always has.  They come and go with their folder (hugetlb_register_node() and
+ * hugetlb_unregister_node() in mm/hugetlb.c): where that is, one that is not there, or has no
+ * value, could not be read, and its 0 would take away what others have. */
+static guint64 sure_count(const DkvmPool *pool, const char *file)
+{
+    g_autofree char *path = dkvm_pool_path(pool, file), *text = dkvm_host_text(path, 32);
+    g_autofree char *folder = g_path_get_dirname(path), *full = dkvm_path(folder);
+
+    if (!text && (access(full, F_OK) == 0 || errno != ENOENT))
+        dkvm_sysfs_note(EIO, path);
+    return text ? g_ascii_strtoull(text, NULL, 10) : 0;
+}
+
 /* What nr_hugepages sets; reading it counts the surplus pages in. */
 static guint64 size_of(const DkvmPool *pool)
 {
-    guint64 all = dkvm_pool_count(pool, "nr_hugepages");
+    guint64 all = sure_count(pool, "nr_hugepages");
 
-    return all - MIN(all, dkvm_pool_count(pool, "surplus_hugepages"));
+    return all - MIN(all, sure_count(pool, "surplus_hugepages"));
 }
 
 /* ---- the file --------------------------------------------------------------------------- */
@@ -382,7 +395,7 @@ static void compact(const DkvmPool *pool)
 static int take(Ledger *ledger, const char *uuid, const DkvmPool *pool, guint64 need, char **text)
 {
     guint64 wanted = need + promised(ledger, uuid, pool) + dkvm_pool_reserved(pool);
-    guint64 free_now = dkvm_pool_count(pool, "free_hugepages"), got = 0;
+    guint64 free_now = sure_count(pool, "free_hugepages"), got = 0;
     guint64 missing = wanted - MIN(wanted, free_now);
     int cause = 0;
 

@@ -145,15 +145,22 @@ static void test_third_party(void)
 /* The list, or a counter, cannot be read: nothing is changed, and no other VM is forgotten. */
 static void test_unreadable(void)
 {
-    static const char *const files[] = {LEDGER, POOL "/nr_hugepages", "/random/boot_id"};
+    static const struct {
+        const char *file;
+        int cause;
+    } cases[] = {{LEDGER, ENOMEM},
+                 {POOL "/nr_hugepages", ENOMEM},
+                 {POOL "/nr_hugepages", ENODEV}, /* "has no value" is no 0 */
+                 {POOL "/surplus_hugepages", ENODEV},
+                 {"/random/boot_id", ENOMEM}};
 
-    for (gsize i = 0; i < 3 * G_N_ELEMENTS(files); i++) {
-        g_test_message("%s, %zu", files[i / 3], i % 3);
+    for (gsize i = 0; i < 3 * G_N_ELEMENTS(cases); i++) {
+        g_test_message("%s, %d, %zu", cases[i / 3].file, cases[i / 3].cause, i % 3);
         begin_pages();
         g_assert_cmpint(take(UUID, 100), ==, 0);
         assert_pages(140, 100, 0);
         /* the first of several, all of them, or of another VM's giving */
-        cannot_read(files[i / 3], ENOMEM, i % 3 == 1 ? 100 : 1);
+        cannot_read(cases[i / 3].file, cases[i / 3].cause, i % 3 == 1 ? 100 : 1);
         g_assert_cmpint(i % 3 == 2 ? give(UUID) : take(OTHER, 50), !=, 0);
         cannot_read(NULL, 0, 0);
         assert_pages(140, 100, 0);
@@ -171,6 +178,17 @@ static void test_unreadable(void)
     g_assert_cmpuint(dkvm_hugepages_promised(OTHER, &pool), ==, 0);
     g_assert_cmpint(dkvm_sysfs_trouble(&name), ==, EIO);
     cannot_read(NULL, 0, 0);
+}
+
+/* The node's memory was taken out: nothing is left to give back. */
+static void test_gone(void)
+{
+    begin_pages();
+    g_assert_cmpint(take(UUID, 100), ==, 0);
+    g_autofree char *folder = at(POOL), *ledger = at(LEDGER);
+    remove_tree(folder);
+    g_assert_cmpint(give(UUID), ==, 0);
+    g_assert_false(g_file_test(ledger, G_FILE_TEST_EXISTS));
 }
 
 /* Work for a guard that is gone, another boot's file, and requests that are none. */
@@ -208,6 +226,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hugepages/reserved", test_reserved);
     g_test_add_func("/hugepages/third-party", test_third_party);
     g_test_add_func("/hugepages/unreadable", test_unreadable);
+    g_test_add_func("/hugepages/gone", test_gone);
     g_test_add_func("/hugepages/not-ours", test_not_ours);
     int failed = g_test_run();
 
