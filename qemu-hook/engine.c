@@ -307,6 +307,21 @@ static void is_undone(DkvmHandover *handover, DkvmAction *action, const char *ho
     dkvm_step_log(handover->uuid, action, FALSE, how);
 }
 
+static gboolean miss(DkvmHandover *handover, DkvmAction *action, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
+
+static gboolean miss(DkvmHandover *handover, DkvmAction *action, const char *format, ...)
+{
+    va_list arguments;
+
+    g_free(action->missed);
+    va_start(arguments, format);
+    action->missed = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    dkvm_step_problem(handover, action, "%s", action->missed);
+    return FALSE;
+}
+
 static gboolean undo_now(DkvmHandover *handover, DkvmAction *action)
 {
     const DkvmStep *step = action->step;
@@ -329,11 +344,9 @@ static gboolean undo_now(DkvmHandover *handover, DkvmAction *action)
         return TRUE;
     }
     if (done)
-        dkvm_step_problem(handover, action, "undoing %s of %s had no effect: it is '%s', not '%s'",
-                          step->name, action->target, now ? now : "gone", action->pre);
-    else
-        dkvm_step_problem(handover, action, "undoing %s", error->message);
-    return FALSE;
+        return miss(handover, action, "undoing %s of %s had no effect: it is '%s', not '%s'",
+                    step->name, action->target, now ? now : "gone", action->pre);
+    return miss(handover, action, "undoing %s", error->message);
 }
 
 static gboolean is_at_rest(const DkvmHandover *handover, const DkvmAction *action, const char *now)
@@ -395,14 +408,16 @@ static gboolean undo_one(DkvmHandover *handover, DkvmAction *action)
         return FALSE;
     }
     if (is_at_rest(handover, action, now)) {
+        /* What the host's driver has again cannot be put back any more.  All else is by the next
+         * try, and then this is what is still to be told. */
+        if (!now && action->step->lesser && action->missed)
+            dkvm_step_problem(handover, action, "%s", action->missed);
         is_undone(handover, action, now ? "nothing to undo" : "gone, nothing to undo");
         return TRUE;
     }
-    if (g_str_equal(now, DKVM_UNREADABLE)) {
-        dkvm_step_problem(handover, action, "how %s of %s is now cannot be read",
-                          action->step->name, action->target);
-        return FALSE;
-    }
+    if (g_str_equal(now, DKVM_UNREADABLE))
+        return miss(handover, action, "how %s of %s is now cannot be read", action->step->name,
+                    action->target);
     if (!is_ours(handover, action, now)) {
         (void)write_state(handover, action, DKVM_RECORD_FOREIGN, now, NULL);
         action->state = DKVM_ACTION_FOREIGN;

@@ -56,6 +56,7 @@ void dkvm_action_free(DkvmAction *action)
     g_free(action->pre);
     g_free(action->post);
     g_free(action->failure);
+    g_free(action->missed);
     g_free(action);
 }
 

@@ -48,6 +48,7 @@ typedef struct {
     gboolean over;
     gboolean removed; /* its device was taken from the bus by us, to be found anew */
     char *failure;    /* why it could not be done; of those that are done later only */
+    char *missed;     /* why undoing it failed, when it was tried last */
 } DkvmAction;
 
 typedef enum {

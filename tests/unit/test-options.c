@@ -303,7 +303,8 @@ static void test_bar_plan(void)
     g_assert_nonnull(strstr(refusal, "0000:01:00.0 is with vfio-pci before the VM starts"));
 }
 
-/* The old size cannot be had any more: the driver comes back all the same, and it is said once. */
+/* The old size cannot be had any more: the driver comes back all the same, and when all else is
+ * back it is said what is not. */
 static void test_bar_stays(void)
 {
     make_options("hugepages = allocate\nbar-size = largest\n");
@@ -319,6 +320,7 @@ static void test_bar_stays(void)
     g_autofree char *path = at(GPU "/driver"), *driver = g_file_read_link(path, NULL);
     g_assert_cmpstr(driver, ==, "../../../bus/pci/drivers/bochs-drm");
     g_assert_true(dkvm_handover_restore(handover, "again"));
+    g_assert_nonnull(strstr(handover->problems->str, "bar of 0000:01:00.0 failed"));
     assert_pages(100, 60, 0);
 }
 
