@@ -99,8 +99,9 @@ static void plan(DkvmPlan *plan)
 
 /* ---- doing ------------------------------------------------------------------------------ */
 
-/* Line NUMBER of "resource" is "0xFIRST 0xLAST 0xFLAGS".  FALSE: it cannot be read.  Twice, since
- * the driver, which comes next, does not wait, and with it there is nothing to be done any more. */
+/* Line NUMBER of "resource" is "0xFIRST 0xLAST 0xFLAGS".  FALSE: it cannot be read.  Twice, as all
+ * that look() asks for, since the driver, which comes next, does not wait, and with it there is
+ * nothing to be done any more. */
 static gboolean size_now(const char *bdf, guint number, guint64 *size)
 {
     g_autofree char *path =
@@ -127,6 +128,10 @@ static char *look(DkvmHandover *handover, const DkvmAction *action)
     guint number = (guint)g_ascii_strtoull(action->post, NULL, 10);
     guint64 size;
 
+    if (g_strcmp0(driver, DKVM_UNREADABLE) == 0) {
+        g_free(driver);
+        driver = dkvm_driver_of(handover, action->target);
+    }
     if (!driver || g_str_equal(driver, DKVM_UNREADABLE))
         return g_steal_pointer(&driver);
     if (*driver && !dkvm_driver_lets_go(driver))
