@@ -3,12 +3,15 @@
  * desktop was ended for it (facts/handoff.md F32, F33). */
 #include "qemu-hook/memory.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/numbers.h"
 #include "lib/paths.h"
 #include "qemu-hook/users.h"
 #include "udev/host-private.h"
+#include "udev/sysfs.h"
 
 #define NODES "/sys/devices/system/node"
 #define SIZES "/sys/kernel/mm/hugepages"
@@ -166,8 +169,13 @@ static gboolean kernel_has(guint64 kb)
 {
     g_autofree char *path =
         g_strdup_printf("%s" SIZES "/hugepages-%" G_GUINT64_FORMAT "kB", dkvm_paths_root(), kb);
+    struct stat st;
 
-    return kb > 0 && g_file_test(path, G_FILE_TEST_IS_DIR);
+    if (kb == 0 || stat(path, &st) == 0)
+        return kb > 0;
+    /* Else the VM would start without the pages that it is to have. */
+    dkvm_sysfs_note(errno, path);
+    return FALSE;
 }
 
 static gboolean is_huge(const DkvmMemoryPart *part)
