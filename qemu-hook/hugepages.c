@@ -437,6 +437,20 @@ static int lock(void)
     return fd;
 }
 
+/* With the lock: whoever was killed while it wrote the list left the file that was to replace it
+ * (dkvm_file_replace()). */
+static void sweep(int folder)
+{
+    g_autofree char *path = dkvm_path(DKVM_RUN_DIR);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        if (g_str_has_prefix(name, ".dkvm-"))
+            (void)unlinkat(folder, name, 0);
+    }
+}
+
 static int begin(const char *name, const char *uuid, DkvmPool *pool, int *fd, Ledger **ledger,
                  char **text)
 {
@@ -448,6 +462,7 @@ static int begin(const char *name, const char *uuid, DkvmPool *pool, int *fd, Le
     *fd = lock();
     if (*fd < 0)
         return errno;
+    sweep(*fd);
     (void)dkvm_sysfs_trouble(&unused);
     *ledger = ledger_read(&cause);
     if (*ledger) {
