@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/log.h"
 #include "lib/paths.h"
@@ -93,13 +94,17 @@ static gboolean is_firmware_name(const char *name)
     return FALSE;
 }
 
-/* "" without a driver, NULL without the device. */
+/* "" without a driver, NULL without the device; DKVM_UNREADABLE. */
 static char *driver_of(const char *name)
 {
     g_autofree char *folder = g_strconcat(dkvm_paths_root(), PLATFORM "/", name, NULL);
     g_autofree char *link = g_strconcat(folder, "/driver", NULL);
 
-    return g_file_test(folder, G_FILE_TEST_IS_DIR) ? dkvm_look_link(link) : NULL;
+    struct stat st;
+
+    if (stat(folder, &st) == 0)
+        return dkvm_look_link(link);
+    return errno == ENOENT ? NULL : g_strdup(DKVM_UNREADABLE);
 }
 
 static void plan(DkvmPlan *plan)
