@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a kernel does when its files are written: drivers take devices and leave them, consoles
- * move, groups appear. */
+ * move, groups appear, huge pages are made, windows become larger. */
 #include "fake-kernel.h"
 
 #include <dirent.h>
@@ -22,12 +22,13 @@
 
 typedef struct {
     char bdf[16], path[TEXT], home[32], group[16];
+    char methods[TEXT]; /* all that it can be reset by */
     int gone;
 } Device;
 
 static char tree[PATH_MAX];
 static Device devices[DEVICES];
-static int device_count;
+static int device_count, has_locks;
 
 /* ---- files ------------------------------------------------------------------------------ */
 
@@ -145,7 +146,7 @@ static void attach(Device *device, const char *driver)
     (void)snprintf(folder, sizeof folder, PCI "/drivers/%s", driver);
     make_link(device->path, "driver", folder);
     make_link(folder, device->bdf, device->path);
-    if (strcmp(driver, "nvidia") == 0) {
+    if (has_locks && strcmp(driver, "nvidia") == 0) {
         (void)mkdir(fake_path(NVIDIA "/%s", device->bdf).text, 0755);
         (void)put(fake_path(NVIDIA "/%s/unbindLock", device->bdf).text, "0");
     }
@@ -293,6 +294,112 @@ static int console(const char *name, const char *text)
     return 0;
 }
 
+/* ---- what is set ------------------------------------------------------------------------ */
+
+static unsigned long long count_in(const char *folder, const char *name)
+{
+    char text[TEXT];
+
+    get(fake_path("%s/%s_hugepages", folder, name).text, text, sizeof text);
+    return strtoull(text, NULL, 10);
+}
+
+static void put_count(const char *folder, const char *name, unsigned long long count)
+{
+    char text[32];
+
+    (void)snprintf(text, sizeof text, "%llu", count);
+    (void)put(fake_path("%s/%s_hugepages", folder, name).text, text);
+}
+
+/* Pages in use are not freed, they become surplus (set_max_huge_pages() in mm/hugetlb.c). */
+static int huge_pages(const char *folder, const char *text)
+{
+    unsigned long long surplus = count_in(folder, "surplus"), all = count_in(folder, "nr");
+    unsigned long long unused = count_in(folder, "free"), now = all - surplus;
+    unsigned long long to = strtoull(text, NULL, 10);
+
+    if (to >= now) {
+        all += to - now;
+        unused += to - now;
+    } else {
+        unsigned long long freed = now - to < unused ? now - to : unused;
+
+        all -= freed;
+        unused -= freed;
+        surplus += now - to - freed;
+    }
+    put_count(folder, "nr", all);
+    put_count(folder, "free", unused);
+    put_count(folder, "surplus", surplus);
+    return 0;
+}
+
+/* Only without a driver, and only to what the mask has (__resource_resize_store() in
+ * drivers/pci/pci-sysfs.c).  The window stays where it begins. */
+static int resize(const char *folder, const char *path, const char *text)
+{
+    char mask[TEXT], driver[TEXT], lines[4096] = "";
+    unsigned long long bit = strtoull(text, NULL, 10), first, last, flags;
+    int length, fd;
+
+    link_name(fake_path("%s/driver", folder).text, driver, sizeof driver);
+    if (*driver)
+        return EBUSY;
+    get(fake_path("%s", path).text, mask, sizeof mask);
+    if (bit > 43 || (strtoull(mask, NULL, 16) >> bit & 1) == 0)
+        return EINVAL;
+    fd = open(fake_path("%s/resource", folder).text, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || read(fd, lines, sizeof lines - 1) <= 0 ||
+        sscanf(lines, "%llx %llx %llx", &first, &last, &flags) != 3)
+        abort();
+    /* As long as it was. */
+    length = snprintf(lines, sizeof lines, "0x%016llx 0x%016llx 0x%016llx", first,
+                      first + (1ULL << (bit + 20)) - 1, flags);
+    (void)!pwrite(fd, lines, (size_t)length, 0);
+    (void)close(fd);
+    return 0;
+}
+
+static int has_word(const char *words, const char *word)
+{
+    size_t length = strlen(word);
+
+    for (const char *p = words; (p = strstr(p, word)); p += length) {
+        if ((p == words || p[-1] == ' ') && (p[length] == ' ' || p[length] == '\0'))
+            return 1;
+    }
+    return 0;
+}
+
+/* "default" is all that it can, in the kernel's order (reset_method_store(), pci_reset_fn_methods
+ * in drivers/pci/pci.c). */
+static int reset_method(const char *bdf, const char *path, const char *text)
+{
+    static const char *const methods[] = {"device_specific", "acpi", "flr", "af_flr", "pm", "bus",
+                                          "cxl_bus"};
+    const Device *device = find(bdf);
+    char words[TEXT], now[TEXT] = "", *rest = words;
+    const char *word;
+    size_t length = 0;
+
+    if (!device || device->gone)
+        return ENODEV;
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        if (has_word(device->methods, methods[i]))
+            length += (size_t)snprintf(now + length, sizeof now - length, "%s%s", length ? " " : "",
+                                       methods[i]);
+    }
+    (void)snprintf(words, sizeof words, "%s", text);
+    while (strcmp(text, "default") != 0 && (word = strsep(&rest, " "))) {
+        if (!has_word(device->methods, word))
+            return EINVAL;
+    }
+    return put(fake_path("%s", path).text, strcmp(text, "default") == 0 ? now : text);
+}
+
+/* ---- all of them ------------------------------------------------------------------------ */
+
 /* PATH is FOLDER/NAME/last; NULL if it is not. */
 static const char *between(const char *path, const char *folder, const char *last, char *name)
 {
@@ -327,6 +434,14 @@ int fake_write(const char *path, const char *text)
         return pci_remove(strrchr(folder, '/') + 1);
     if (strcmp(last, "rescan") == 0)
         return pci_rescan();
+    if (strcmp(last, "nr_hugepages") == 0)
+        return huge_pages(folder, text);
+    if (strcmp(last, "compact") == 0)
+        return 0; /* nothing can be read there */
+    if (strncmp(last, "resource", 8) == 0 && strstr(last, "_resize"))
+        return resize(folder, path, text);
+    if (strcmp(last, "reset_method") == 0)
+        return reset_method(strrchr(folder, '/') + 1, path, text);
     if (strcmp(last, "driver_override") == 0 && *text == '\0')
         return put(fake_path("%s", path).text, "(null)");
     return put(fake_path("%s", path).text, text);
@@ -355,6 +470,7 @@ void fake_begin(const char *folder)
     char full[PATH_MAX];
 
     (void)snprintf(tree, sizeof tree, "%s", folder);
+    has_locks = access(fake_path(NVIDIA).text, F_OK) == 0;
     dir = opendir(fake_path(PCI "/devices").text);
 
     while (dir && (entry = readdir(dir)) && device_count < DEVICES) {
@@ -368,6 +484,8 @@ void fake_begin(const char *folder)
         driver_of(device, device->home, sizeof device->home);
         link_name(fake_path("%s/iommu_group", device->path).text, device->group,
                   sizeof device->group);
+        get(fake_path("%s/reset_method", device->path).text, device->methods,
+            sizeof device->methods);
         device_count++;
     }
     if (dir)

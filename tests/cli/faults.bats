@@ -24,7 +24,7 @@ prepare() {
 
 # Mounts and processes of its own: nothing of it is left, however it ends.
 faults() {
-    as_root unshare --mount --pid --fork --kill-child --mount-proc /usr/bin/python3 "$TOP/tests/cli/faults.py" "$1" > said ||
+    as_root unshare --mount --pid --fork --kill-child --mount-proc /usr/bin/python3 "$TOP/tests/cli/faults.py" "$@" > said ||
         { cat said; return 1; }
     sed 's/^#/# faults:/' said >&3
 }
@@ -47,4 +47,13 @@ faults() {
 @test "each system call of hook, guard and worker fails" {
     ! sanitized || skip 'the sanitizer calls them too'
     faults calls
+}
+
+# What is done only when it is asked for: huge pages, BAR size, reset method, programs; nvidia's driver as a whole.
+@test "options: there and back" { faults clean options; }
+@test "options: each write fails, does nothing, or blocks, there and back" { faults writes options; }
+
+@test "options: each system call of hook, guard and worker fails" {
+    ! sanitized || skip 'the sanitizer calls them too'
+    faults calls options
 }
