@@ -30,6 +30,22 @@ static gboolean is_read_only(const char *path)
     return refused;
 }
 
+/* Read-only before it is put there: a guard that is killed leaves all of it or nothing.  0, or the
+ * errno. */
+static int mount_read_only(const char *path)
+{
+    struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
+    int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), cause = 0;
+
+    if (tree < 0)
+        return errno;
+    if (mount_setattr(tree, "", AT_EMPTY_PATH, &read_only, sizeof read_only) != 0 ||
+        move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) != 0)
+        cause = errno;
+    (void)close(tree);
+    return cause;
+}
+
 static void raise_one(const char *bdf)
 {
     g_autofree char *path = config_of(bdf);
@@ -37,18 +53,13 @@ static void raise_one(const char *bdf)
     /* One that is gone needs none. */
     if (access(path, F_OK) != 0 || is_read_only(path))
         return;
-    struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
-    int cause = mount(path, path, NULL, MS_BIND, NULL) != 0 ? errno : 0;
+    int cause = mount_read_only(path);
 
-    if (cause == 0 && mount_setattr(AT_FDCWD, path, 0, &read_only, sizeof read_only) != 0) {
-        cause = errno;
-        (void)umount2(path, MNT_DETACH);
-    }
     if (cause != 0 || !is_read_only(path))
         dkvm_log_warning("libvirt cannot be kept from resetting %s when it comes back: mounting "
                          "%s read-only failed: %s; log out of the desktop before libvirt's daemon "
                          "is started again",
-                         bdf, path, g_strerror(cause));
+                         bdf, path, cause ? g_strerror(cause) : "it had no effect");
 }
 
 void dkvm_shield_raise(const DkvmHandover *handover)
