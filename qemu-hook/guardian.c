@@ -36,6 +36,7 @@ typedef struct {
     char *uuid;
     int lock, listener, signals;
     DkvmHandover *handover;
+    pid_t holder;       /* who had the group open when it was looked for last; 0: nobody */
     int caller, qemu;   /* pidfds; -1: gone or not known */
     gint64 caller_gone; /* when it was noticed, 0: there, or not known */
     gint64 qemu_gone;
@@ -82,6 +83,7 @@ static gboolean find_qemu(Guard *guard)
     pid_t pid = dkvm_handover_holder(guard->handover, &start);
     g_autoptr(GError) error = NULL;
 
+    guard->holder = pid;
     if (pid == 0)
         return FALSE;
     if (!is_with_guest(guard->handover))
@@ -226,14 +228,22 @@ static gboolean answer(int client, const char *word, const char *text)
     return dkvm_channel_send(client, message, -1);
 }
 
+static void refuse_for_guest(const Guard *guard, int client)
+{
+    g_autofree char *text =
+        g_strdup_printf("A running VM has the devices of VM %s (process %d); shut it down first.",
+                        guard->handover->name, (int)guard->holder);
+
+    (void)answer(client, "no", text);
+}
+
 static void on_prepare(Guard *guard, int client, int xml, pid_t caller, guint64 start)
 {
     g_autoptr(GError) error = NULL;
 
     /* What an earlier run left is put back first; that the VM runs is known from the group. */
     if (!is_idle(guard) && find_qemu(guard)) {
-        (void)answer(client, "no",
-                     "A running VM has its devices: the QEMU of it has not ended. End it first.");
+        refuse_for_guest(guard, client);
         return;
     }
     if (!is_idle(guard) && !restore(guard, "before another start")) {
@@ -298,7 +308,7 @@ static void on_reconnect(Guard *guard, pid_t caller, guint64 start)
 static void on_restore(Guard *guard, int client)
 {
     if (!is_idle(guard) && find_qemu(guard)) {
-        (void)answer(client, "no", "A running VM has the devices; shut it down first.");
+        refuse_for_guest(guard, client);
         return;
     }
     if (is_idle(guard) || restore(guard, "asked for")) {
@@ -394,14 +404,6 @@ static const char *why_restore(const Guard *guard)
     return NULL;
 }
 
-/* Another one than ours may have taken what was left over. */
-static gboolean has_guest(const DkvmHandover *handover)
-{
-    guint64 start;
-
-    return dkvm_handover_holder(handover, &start) != 0;
-}
-
 /* Called at every event and at least every LOOK_MS while something is waited for. */
 static void look(Guard *guard)
 {
@@ -410,7 +412,7 @@ static void look(Guard *guard)
 
     if (handover->phase == DKVM_PHASE_RESTORING || handover->phase == DKVM_PHASE_PREPARING) {
         if (guard->tries < TRIES && g_get_monotonic_time() >= guard->again &&
-            !dkvm_handover_is_wedged(handover) && !has_guest(handover))
+            !dkvm_handover_is_wedged(handover) && !find_qemu(guard))
             (void)restore(guard, "left over");
         return;
     }

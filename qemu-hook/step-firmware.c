@@ -119,7 +119,13 @@ static void plan(DkvmPlan *plan)
         const char *name = g_ptr_array_index(names, i);
         g_autofree char *driver = is_firmware_name(name) ? driver_of(name) : NULL;
 
-        if (driver && *driver)
+        if (g_strcmp0(driver, DKVM_UNREADABLE) == 0)
+            dkvm_plan_refuse(plan,
+                             "Start the VM again; if that does not help, start the host again.",
+                             "Whether %s, the frame buffer of the firmware, has a driver cannot be "
+                             "read.",
+                             name);
+        else if (driver && *driver)
             dkvm_plan_add(plan, &dkvm_step_firmware, name, driver, "");
     }
 }

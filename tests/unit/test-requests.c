@@ -237,8 +237,10 @@ static void test_asked_meanwhile(void)
     show_group();
     pid_t guard = start_guard();
     g_autofree char *restore = ask("restore"), *start = tell("prepare", domain);
-    g_assert_true(g_str_has_prefix(restore, "no A running VM has the devices"));
-    g_assert_true(g_str_has_prefix(start, "no A running VM has its devices"));
+    g_autofree char *no = g_strdup_printf(
+        "no A running VM has the devices of VM mac (process %d); shut it down first.", (int)qemu);
+    g_assert_cmpstr(restore, ==, no);
+    g_assert_cmpstr(start, ==, no);
     (void)tell("reconnect", NULL);
     g_autoptr(DkvmHandover) handover = dkvm_handover_peek(UUID, NULL);
     g_assert_cmpint(handover->phase, ==, DKVM_PHASE_RESTORING);
