@@ -142,6 +142,23 @@ static void test_third_party(void)
     }
 }
 
+/* A worker that was killed while it wrote the list left this; of others there is nothing to take.
+ */
+static void test_swept(void)
+{
+    g_autofree char *left = at("/run/dkvm/.dkvm-a1b2c3"), *other = at("/run/dkvm/other");
+
+    begin_pages();
+    put("/run/dkvm/.dkvm-a1b2c3", "half a list");
+    put("/run/dkvm/other", "");
+    g_assert_cmpint(take(UUID, 50), ==, 0);
+    g_assert_false(g_file_test(left, G_FILE_TEST_EXISTS));
+    g_assert_true(g_file_test(other, G_FILE_TEST_EXISTS));
+    g_assert_cmpint(give(UUID), ==, 0);
+    assert_pages(100, 60, 0);
+    (void)unlink(other);
+}
+
 /* The list, or a counter, cannot be read: nothing is changed, and no other VM is forgotten. */
 static void test_unreadable(void)
 {
@@ -227,6 +244,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hugepages/third-party", test_third_party);
     g_test_add_func("/hugepages/unreadable", test_unreadable);
     g_test_add_func("/hugepages/gone", test_gone);
+    g_test_add_func("/hugepages/swept", test_swept);
     g_test_add_func("/hugepages/not-ours", test_not_ours);
     int failed = g_test_run();
 
